@@ -1,0 +1,24 @@
+//! Actions: everything the core asks of the shell. Data only; carried out in order.
+
+use mesh_proto::VerifiedEnvelope;
+
+use crate::data_plane::EngineCommand;
+use crate::network::NetworkState;
+use crate::persistent::PersistentState;
+
+/// Something to be done.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// For the WireGuard engine.
+    Engine(EngineCommand),
+    /// Bring the kernel's routes, rules and addresses to this state; the newest one wins.
+    ApplyNetwork(Box<NetworkState>),
+    /// Write this to disk, durably, before any later action is carried out.
+    Persist(Box<PersistentState>),
+    /// Keep this record (or leave) stored at every server, renewing its lease, until the next one.
+    Publish(VerifiedEnvelope),
+    /// Store this report at every server, once.
+    PublishReport(VerifiedEnvelope),
+    /// Stop the daemon: a leave has been published (or nobody could be told in time).
+    Stop,
+}
