@@ -1,8 +1,12 @@
 //! `Mesh`: joins the decisions. See the crate documentation for the loop around it.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
-use mesh_proto::control::{Explain, Members, Paths, Peers, ShowConf, Status, Topology};
+use mesh_proto::control::{
+    CONTROL_VERSION, Explain, ExplainVerdict, Members, Paths, Peers, ShowConf, Status, Topology,
+};
+use mesh_proto::mesh_address::mesh_address;
 use mesh_proto::{ClusterSecret, IdentityKey, MemberId, StateId, VerifiedEnvelope, WgPrivateKey};
 
 use crate::persistent::PersistentState;
@@ -46,14 +50,18 @@ pub struct FetchedReport {
 
 /// The mesh as one node sees and runs it.
 #[derive(Debug)]
-pub struct Mesh {}
+pub struct Mesh {
+    start: Start,
+    id: MemberId,
+}
 
 impl Mesh {
     /// A mesh that knows its cache and nothing else. Yields actions at once.
     #[must_use]
     pub fn new(start: Start, now: Now) -> Self {
-        let _ = (start, now);
-        Self {}
+        let _ = now;
+        let id = start.keys.identity.public_key().member_id();
+        Self { start, id }
     }
 
     /// Takes in something that happened.
@@ -84,8 +92,8 @@ impl Mesh {
 
     /// This node's member id.
     #[must_use]
-    pub fn id(&self) -> MemberId {
-        MemberId([0; 32])
+    pub const fn id(&self) -> MemberId {
+        self.id
     }
 
     /// Members whose reports a topology wants.
@@ -96,23 +104,50 @@ impl Mesh {
 
     /// `meshctl status`.
     #[must_use]
-    pub fn status(&self, now: Now) -> Option<Status> {
+    pub fn status(&self, now: Now) -> Status {
         let _ = now;
-        None
+        let settings = &self.start.settings;
+        Status {
+            version: CONTROL_VERSION,
+            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: settings.name.clone(),
+            id: self.id,
+            cluster: self.start.secret.keys()[0].cluster_id(),
+            zone: String::new(),
+            backend: settings.wireguard.backend,
+            backend_reason: settings.wireguard.backend_reason.clone(),
+            interface: settings.wireguard.interface.clone(),
+            listen_port: settings.wireguard.listen_port,
+            mtu: settings.wireguard.mtu.unwrap_or(1420),
+            mesh_address: mesh_address(&self.start.secret.mesh_id(), &self.id),
+            public_key: self.start.keys.wireguard.public_key(),
+            candidates: Vec::new(),
+            discovery: Vec::new(),
+            members: 0,
+            peers_up: 0,
+            peers_down: 0,
+            problems: Vec::new(),
+        }
     }
 
     /// `meshctl peers`.
     #[must_use]
-    pub fn peers(&self, now: Now) -> Option<Peers> {
+    pub fn peers(&self, now: Now) -> Peers {
         let _ = now;
-        None
+        Peers {
+            version: CONTROL_VERSION,
+            peers: Vec::new(),
+        }
     }
 
     /// `meshctl members`.
     #[must_use]
-    pub fn members(&self, now: Now) -> Option<Members> {
+    pub fn members(&self, now: Now) -> Members {
         let _ = now;
-        None
+        Members {
+            version: CONTROL_VERSION,
+            members: Vec::new(),
+        }
     }
 
     /// `meshctl paths NAME`; none if no peer has that name, unique name or id.
@@ -124,16 +159,30 @@ impl Mesh {
 
     /// `meshctl topology`, from the records, this node's view and the reports of others.
     #[must_use]
-    pub fn topology(&self, reports: &[FetchedReport], now: Now) -> Option<Topology> {
+    pub fn topology(&self, reports: &[FetchedReport], now: Now) -> Topology {
         let _ = (reports, now);
-        None
+        Topology {
+            version: CONTROL_VERSION,
+            zones: Vec::new(),
+            links: Vec::new(),
+        }
     }
 
     /// `meshctl explain IP`.
     #[must_use]
-    pub fn explain(&self, address: std::net::IpAddr, now: Now) -> Option<Explain> {
-        let _ = (address, now);
-        None
+    pub fn explain(&self, address: IpAddr, now: Now) -> Explain {
+        let _ = now;
+        Explain {
+            version: CONTROL_VERSION,
+            address,
+            verdict: ExplainVerdict::Native,
+            rule: String::new(),
+            route: None,
+            peer: None,
+            peer_state: None,
+            endpoint: None,
+            steps: Vec::new(),
+        }
     }
 
     /// `meshctl showconf`, or with a name `showconf --as-peer NAME`: what that external peer has to
