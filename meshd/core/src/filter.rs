@@ -1,11 +1,28 @@
 //! Endpoint filters: ordered include and exclude programs with KubeSpan's semantics.
+//!
+//! Start from the empty set and walk the entries: `CIDR` adds what is inside and not yet there,
+//! `!CIDR` removes. The last entry that matches an address decides, and the order of the result is the
+//! order of preference. Only addresses count, never ports.
+
+mod entry;
+mod trace;
+mod warning;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
-/// A validated filter program.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+use ipnet::IpNet;
+
+pub use entry::FilterEntry;
+pub use trace::{FilterTrace, TracedEntry, TracedItem};
+pub use warning::{FilterWarning, WarningKind};
+
+/// A validated filter program; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterProgram {
-    entries: Vec<String>,
+    entries: Vec<FilterEntry>,
 }
 
 /// An entry that is not understood.
@@ -19,29 +36,98 @@ pub struct FilterError {
 }
 
 impl FilterProgram {
-    /// Parses the entries of a configuration list.
+    /// Parses the entries of a configuration list: a CIDR (host bits are masked) or a bare IP address,
+    /// each with at most one `!` in front.
     ///
     /// # Errors
-    /// [`FilterError`] names the entry.
+    /// [`FilterError`] names the entry. An empty list is one too: it would advertise nothing, which
+    /// nobody means.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, FilterError> {
-        Ok(Self {
-            entries: entries
-                .iter()
-                .map(|entry| entry.as_ref().to_owned())
-                .collect(),
-        })
+        if entries.is_empty() {
+            return Err(FilterError {
+                index: 0,
+                message: "the list is empty, which would keep nothing; leave the key out to keep \
+                          everything, or write what to keep, e.g. \"0.0.0.0/0\", \"::/0\""
+                    .to_owned(),
+            });
+        }
+        let entries = entries
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                FilterEntry::parse(text.as_ref()).map_err(|message| FilterError { index, message })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { entries })
     }
 
-    /// Runs the program over `items`: what survives, in the program's order of preference.
+    /// The entries in order.
+    #[must_use]
+    pub fn entries(&self) -> &[FilterEntry] {
+        &self.entries
+    }
+
+    /// Runs the program over `items`: what survives, in the program's order of preference. Items with
+    /// equal addresses are kept or dropped together.
     #[must_use]
     pub fn run<T: Clone>(&self, items: &[T], ip: impl Fn(&T) -> IpAddr) -> Vec<T> {
-        let _ = ip;
-        items.to_vec()
+        let mut kept: Vec<(usize, &T)> = items
+            .iter()
+            .filter_map(|item| Some((self.position(ip(item))?, item)))
+            .collect();
+        kept.sort_by_key(|(position, _)| *position);
+        kept.into_iter().map(|(_, item)| item.clone()).collect()
     }
 
     /// True if the program keeps this address.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
-        !self.run(&[address], |address| *address).is_empty()
+        self.position(address).is_some()
+    }
+
+    /// The index of the entry that added this address last, which is its class of preference; none if
+    /// the program does not keep it.
+    #[must_use]
+    pub fn position(&self, address: IpAddr) -> Option<usize> {
+        let mut position = None;
+        for (index, entry) in self.entries.iter().enumerate() {
+            if !entry.contains(address) {
+                continue;
+            }
+            position = match (entry.negated, position) {
+                (true, _) => None,
+                (false, None) => Some(index),
+                (false, kept) => kept,
+            };
+        }
+        position
+    }
+
+    /// True if the program keeps all of `prefix`: the last entry that contains it includes it, and no
+    /// later exclusion takes a part out of it. Used for `filters.peerNetworks`.
+    #[must_use]
+    pub fn allows_prefix(&self, prefix: IpNet) -> bool {
+        let prefix = entry::canonical(prefix);
+        let mut allowed = false;
+        for entry in &self.entries {
+            if entry.net().contains(&prefix) {
+                allowed = !entry.negated;
+            } else if entry.negated && prefix.contains(&entry.net()) {
+                allowed = false;
+            }
+        }
+        allowed
+    }
+
+    /// What each entry does to each item, for `meshctl filter test`.
+    #[must_use]
+    pub fn trace<T: Clone>(&self, items: &[T], ip: impl Fn(&T) -> IpAddr) -> FilterTrace<T> {
+        trace::trace(self, items, ip)
+    }
+
+    /// What is allowed but will surprise.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<FilterWarning> {
+        warning::warnings(&self.entries)
     }
 }

@@ -16,17 +16,24 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod allowed_ips;
+pub mod candidates;
 pub mod data_plane;
+pub mod diff;
 pub mod event;
+pub mod explain;
 pub mod filter;
 pub mod input;
 pub mod links;
 pub mod mesh;
+pub mod mtu;
 pub mod network;
 pub mod persistent;
+pub mod routing;
 pub mod settings;
 pub mod time;
 pub mod timing;
+pub mod zone;
 
 pub use action::Action;
 pub use event::Event;
