@@ -1,1 +1,3 @@
-//! stub
+//! The shell around the mesh core: sockets, files, netlink, WireGuard.
+
+pub mod control;

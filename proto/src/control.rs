@@ -361,6 +361,16 @@ pub struct MemberStatus {
     pub tunnel: bool,
 }
 
+/// `POST /v1/leave`: the daemon published that this node leaves for good, and stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// [`CONTROL_VERSION`].
+    pub version: u32,
+    /// True if a discovery server confirmed it; otherwise the others forget this node only when its
+    /// lease is over for an hour.
+    pub published: bool,
+}
+
 /// Error body of the control API: status 4xx or 5xx.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlError {

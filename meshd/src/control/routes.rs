@@ -1,0 +1,146 @@
+//! The routes: each turns a request into a [`ControlRequest`], and its answer into JSON.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use mesh_proto::control::ControlError as ErrorBody;
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{ControlRequest, MAX_IN_FLIGHT, Refusal, Reply};
+
+/// What all routes share.
+#[derive(Debug)]
+struct Desk {
+    requests: mpsc::Sender<ControlRequest>,
+    in_flight: Semaphore,
+    timeout: Duration,
+}
+
+type Shared = State<Arc<Desk>>;
+
+/// The control API. `timeout` bounds one answer, the wait for a place in the queue included.
+pub(super) fn router(requests: mpsc::Sender<ControlRequest>, timeout: Duration) -> Router {
+    let desk = Arc::new(Desk {
+        requests,
+        in_flight: Semaphore::new(MAX_IN_FLIGHT),
+        timeout,
+    });
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/peers", get(peers))
+        .route("/v1/members", get(members))
+        .route("/v1/paths/{name}", get(paths))
+        .route("/v1/topology", get(topology))
+        .route("/v1/explain/{address}", get(explain))
+        .route("/v1/showconf", get(show_conf))
+        .route("/v1/leave", post(leave))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(desk)
+}
+
+async fn status(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Status).await
+}
+
+async fn peers(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Peers).await
+}
+
+async fn members(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Members).await
+}
+
+async fn paths(State(desk): Shared, Path(name): Path<String>) -> Response {
+    desk.ask(|reply| ControlRequest::Paths { name, reply })
+        .await
+}
+
+async fn topology(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Topology).await
+}
+
+async fn explain(State(desk): Shared, Path(text): Path<String>) -> Response {
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return refuse(&Refusal::bad_request(format!(
+            "{:?} is not an IP address",
+            text.chars().take(80).collect::<String>()
+        )));
+    };
+    desk.ask(|reply| ControlRequest::Explain { address, reply })
+        .await
+}
+
+async fn show_conf(
+    State(desk): Shared,
+    Query(mut query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let as_peer = query.remove("as_peer");
+    desk.ask(|reply| ControlRequest::ShowConf { as_peer, reply })
+        .await
+}
+
+async fn leave(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Leave).await
+}
+
+async fn unknown_route(uri: Uri) -> Response {
+    refuse(&Refusal::not_found(format!(
+        "this meshd does not know {}; meshctl may be newer than the daemon",
+        uri.path()
+    )))
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    refuse(&Refusal {
+        status: StatusCode::METHOD_NOT_ALLOWED.as_u16(),
+        message: format!("wrong method for {}", uri.path()),
+    })
+}
+
+impl Desk {
+    /// Hands a request to the event loop and waits for the answer.
+    async fn ask<T: Serialize>(&self, build: impl FnOnce(Reply<T>) -> ControlRequest) -> Response {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return refuse(&Refusal::unavailable(format!(
+                "{MAX_IN_FLIGHT} requests are waiting already; try again in a moment"
+            )));
+        };
+        let (reply, answer) = oneshot::channel();
+        let exchange = async {
+            self.requests.send(build(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(Some(Ok(document))) => Json(document).into_response(),
+            Ok(Some(Err(refusal))) => refuse(&refusal),
+            Ok(None) => refuse(&Refusal::unavailable("meshd is stopping")),
+            Err(_) => refuse(&Refusal {
+                status: StatusCode::GATEWAY_TIMEOUT.as_u16(),
+                message: format!(
+                    "meshd did not answer within {} s: it is overloaded or stuck; see its log",
+                    self.timeout.as_secs_f32()
+                ),
+            }),
+        }
+    }
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status)
+        .ok()
+        .filter(|status| status.is_client_error() || status.is_server_error())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = ErrorBody {
+        error: refusal.message.clone(),
+    };
+    (status, Json(body)).into_response()
+}
