@@ -1,4 +1,6 @@
 //! The shell around the mesh core: sockets, files, netlink, WireGuard.
 
+pub mod config;
 pub mod control;
 pub mod linux;
+pub mod resolve;
