@@ -19,6 +19,9 @@ pub use entry::FilterEntry;
 pub use trace::{FilterTrace, TracedEntry, TracedItem};
 pub use warning::{FilterWarning, WarningKind};
 
+/// Entries one program may have.
+pub const MAX_FILTER_ENTRIES: usize = 256;
+
 /// A validated filter program; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterProgram {
@@ -40,22 +43,24 @@ impl FilterProgram {
     /// each with at most one `!` in front.
     ///
     /// # Errors
-    /// [`FilterError`] names the entry. An empty list is one too: it would advertise nothing, which
-    /// nobody means.
+    /// [`FilterError`] names the entry. An empty list is one too: it would keep nothing, which nobody
+    /// means. So is a list of more than [`MAX_FILTER_ENTRIES`].
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, FilterError> {
+        let error = |index, message: String| FilterError { index, message };
         if entries.is_empty() {
-            return Err(FilterError {
-                index: 0,
-                message: "the list is empty, which would keep nothing; leave the key out to keep \
-                          everything, or write what to keep, e.g. \"0.0.0.0/0\", \"::/0\""
-                    .to_owned(),
-            });
+            let message = "the list is empty and would keep nothing; leave the key out to keep \
+                           everything, or write what to keep, e.g. [\"0.0.0.0/0\", \"::/0\"]";
+            return Err(error(0, message.to_owned()));
+        }
+        if entries.len() > MAX_FILTER_ENTRIES {
+            let message = format!("more than {MAX_FILTER_ENTRIES} entries; join some of them");
+            return Err(error(MAX_FILTER_ENTRIES, message));
         }
         let entries = entries
             .iter()
             .enumerate()
             .map(|(index, text)| {
-                FilterEntry::parse(text.as_ref()).map_err(|message| FilterError { index, message })
+                FilterEntry::parse(text.as_ref()).map_err(|message| error(index, message))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { entries })
@@ -89,18 +94,16 @@ impl FilterProgram {
     /// the program does not keep it.
     #[must_use]
     pub fn position(&self, address: IpAddr) -> Option<usize> {
-        let mut position = None;
-        for (index, entry) in self.entries.iter().enumerate() {
-            if !entry.contains(address) {
-                continue;
-            }
-            position = match (entry.negated, position) {
-                (true, _) => None,
-                (false, None) => Some(index),
-                (false, kept) => kept,
-            };
-        }
-        position
+        let address = address.to_canonical();
+        position_among(self.entries.iter().enumerate(), address)
+    }
+
+    /// The last entry that contains this address, with its index: it decides. None if none does, and
+    /// then the address is not kept.
+    #[must_use]
+    pub fn deciding_entry(&self, address: IpAddr) -> Option<(usize, &FilterEntry)> {
+        let mut entries = self.entries.iter().enumerate().rev();
+        entries.find(|(_, entry)| entry.contains(address))
     }
 
     /// True if the program keeps all of `prefix`: the last entry that contains it includes it, and no
@@ -110,9 +113,9 @@ impl FilterProgram {
         let prefix = entry::canonical(prefix);
         let mut allowed = false;
         for entry in &self.entries {
-            if entry.net().contains(&prefix) {
+            if entry.range().contains(&prefix) {
                 allowed = !entry.negated;
-            } else if entry.negated && prefix.contains(&entry.net()) {
+            } else if entry.negated && prefix.contains(&entry.range()) {
                 allowed = false;
             }
         }
@@ -130,4 +133,16 @@ impl FilterProgram {
     pub fn warnings(&self) -> Vec<FilterWarning> {
         warning::warnings(&self.entries)
     }
+}
+
+/// Index of the entry that put `address` where it is in the result. `address` is canonical.
+fn position_among<'a>(
+    entries: impl Iterator<Item = (usize, &'a FilterEntry)>,
+    address: IpAddr,
+) -> Option<usize> {
+    entries
+        .filter(|(_, entry)| entry.range().contains(&address))
+        .fold(None, |position, (index, entry)| {
+            (!entry.negated).then(|| position.unwrap_or(index))
+        })
 }

@@ -67,6 +67,12 @@ pub struct HostFacts {
 }
 
 impl LinkSnapshot {
+    /// True if a default route leaves by the link with this index: it is an uplink.
+    #[must_use]
+    pub fn is_default(&self, index: u32) -> bool {
+        self.default_v4 == Some(index) || self.default_v6 == Some(index)
+    }
+
     /// True if `address` is one of this host's own.
     #[must_use]
     pub fn is_own(&self, address: IpAddr) -> bool {

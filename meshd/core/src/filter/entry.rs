@@ -12,6 +12,7 @@ pub struct FilterEntry {
     pub negated: bool,
     /// The range as written: host bits may be set.
     pub net: IpNet,
+    range: IpNet,
     text: String,
 }
 
@@ -24,20 +25,21 @@ impl FilterEntry {
         Ok(Self {
             negated: rest.is_some(),
             net,
+            range: canonical(net),
             text: text.to_owned(),
         })
     }
 
-    /// The range with host bits masked and IPv4-mapped ranges turned into IPv4.
+    /// The range that counts: host bits are zero, IPv4-mapped ranges are IPv4.
     #[must_use]
-    pub fn net(&self) -> IpNet {
-        canonical(self.net)
+    pub const fn range(&self) -> IpNet {
+        self.range
     }
 
     /// True if the range contains the address; an IPv4-mapped address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.net().contains(&address.to_canonical())
+        self.range.contains(&address.to_canonical())
     }
 }
 
