@@ -1,1 +1,4 @@
-//! stub
+//! Laboratory for the mesh: network namespaces, the real binaries in them, captures, pings, and the
+//! demo's checks. Not part of what users install.
+
+pub mod lab;

@@ -8,13 +8,20 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 400;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
 }
 
 fn files_below(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    for entry in fs::read_dir(dir).expect("the tree is readable") {
+        let path = entry.expect("the tree is readable").path();
+        let name = path
+            .file_name()
+            .expect("entries have names")
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() {
             if !name.starts_with('.') && name != "target" && name != "dist" {
                 files_below(&path, ending, found);
@@ -30,7 +37,15 @@ fn sources() -> Vec<(PathBuf, String)> {
     files_below(&root(), ".rs", &mut found);
     assert!(found.len() > 50, "only {} sources found", found.len());
     found.sort();
-    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+    found
+        .into_iter()
+        .map(|path| {
+            (
+                path.clone(),
+                fs::read_to_string(path).expect("sources are text"),
+            )
+        })
+        .collect()
 }
 
 fn report(broken: &[String]) {
@@ -59,7 +74,9 @@ fn no_source_is_over_the_limit() {
 
 #[test]
 fn no_file_has_a_name_that_says_nothing() {
-    let empty_names = ["utils", "util", "common", "helpers", "helper", "manager", "misc", "mod"];
+    let empty_names = [
+        "utils", "util", "common", "helpers", "helper", "manager", "misc", "mod",
+    ];
     let broken: Vec<_> = sources()
         .iter()
         .filter(|(path, _)| {
@@ -88,7 +105,11 @@ fn links_in_documents_point_at_files() {
     let mut broken = Vec::new();
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap_or_default();
             let external = target.is_empty() || target.contains("://");
             if !external && !document.parent().unwrap().join(target).exists() {
@@ -103,12 +124,18 @@ fn links_in_documents_point_at_files() {
 fn units_name_binaries_and_keep_tunnels_over_restarts() {
     for (unit, wanted) in [
         ("meshd.service", "RestartKillSignal=SIGUSR2"),
-        ("meshd.service", "ExecStart=/usr/bin/meshd --config /etc/meshd/meshd.yaml"),
+        (
+            "meshd.service",
+            "ExecStart=/usr/bin/meshd --config /etc/meshd/meshd.yaml",
+        ),
         ("meshd.service", "DeviceAllow=/dev/net/tun rw"),
         ("discovery-server.service", "DynamicUser=yes"),
     ] {
         let text = fs::read_to_string(root().join("deploy/systemd").join(unit)).unwrap();
-        assert!(text.lines().any(|line| line == wanted), "{unit} lacks {wanted}");
+        assert!(
+            text.lines().any(|line| line == wanted),
+            "{unit} lacks {wanted}"
+        );
         let odd: Vec<_> = text
             .lines()
             .filter(|line| !(line.is_empty() || line.starts_with(['#', '[']) || line.contains('=')))

@@ -1,0 +1,82 @@
+//! `mesh-lab`: a mesh of namespaces on one machine, to look into and to check.
+
+mod interrupt;
+mod lifecycle;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "A WireGuard mesh on one machine: zones, routers, NAT and pods made of namespaces"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Build zones and nodes, start the daemons, and leave them running
+    Up(lifecycle::Up),
+    /// Run a command on a machine of a running lab: `exec a1 -- meshctl status`
+    Exec {
+        /// Name of the lab, if several run
+        #[arg(long)]
+        name: Option<String>,
+        /// A node (a1), its pod (a1-pod), router-a, backbone or discovery
+        machine: String,
+        /// Command and arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// End a running lab
+    Down {
+        /// Name of the lab, if several run
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List running labs and their machines
+    List,
+    /// Show that the mesh does what it promises; exits 1 if it does not
+    Demo {
+        /// Write every check with its evidence to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Run only the check of this name, and what it needs
+        #[arg(long)]
+        only: Option<String>,
+        /// Keep the lab running afterwards, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Action::Up(up) => lifecycle::up(&up),
+        Action::Exec {
+            name,
+            machine,
+            command,
+        } => lifecycle::exec(name.as_deref(), &machine, &command),
+        Action::Down { name } => lifecycle::down(name.as_deref()),
+        Action::List => lifecycle::list(),
+        Action::Demo { json, only, keep } => demo(json, only, keep),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(&format!("mesh-lab: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(_json: Option<PathBuf>, _only: Option<String>, _keep: bool) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

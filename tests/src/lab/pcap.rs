@@ -1,0 +1,39 @@
+//! Writes captures as files that tcpdump and Wireshark read (classic pcap, microseconds, Ethernet).
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::capture::Frames;
+use super::error::LabError;
+
+const MAGIC: u32 = 0xa1b2_c3d4;
+const SNAP_BYTES: u32 = 262_144;
+const ETHERNET: u32 = 1;
+
+/// Writes `frames` to `path`.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(path: &Path, frames: &Frames) -> Result<(), LabError> {
+    write_to(path, frames).map_err(LabError::file("write", path))
+}
+
+fn write_to(path: &Path, frames: &Frames) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    file.write_all(&MAGIC.to_le_bytes())?;
+    file.write_all(&[2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+    file.write_all(&SNAP_BYTES.to_le_bytes())?;
+    file.write_all(&ETHERNET.to_le_bytes())?;
+    for frame in &frames.frames {
+        let since = frame.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let length = (frame.bytes.len() as u32).to_le_bytes();
+        file.write_all(&(since.as_secs() as u32).to_le_bytes())?;
+        file.write_all(&since.subsec_micros().to_le_bytes())?;
+        file.write_all(&length)?;
+        file.write_all(&length)?;
+        file.write_all(&frame.bytes)?;
+    }
+    file.flush()
+}
