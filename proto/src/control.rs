@@ -3,6 +3,8 @@
 //! HTTP over the Unix socket; every answer carries `version` ([`CONTROL_VERSION`]). Fields are only
 //! ever added. Times are RFC 3339, null when unknown.
 
+mod words;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;

@@ -1,0 +1,144 @@
+//! The command line, as clap reads it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::output::Format;
+
+/// Where meshd listens unless told otherwise.
+const DEFAULT_SOCKET: &str = "/run/meshd/meshd.sock";
+
+/// Where a node keeps its cluster secret unless told otherwise.
+const DEFAULT_SECRET: &str = "/etc/meshd/cluster.secret";
+
+/// Where a node keeps its configuration unless told otherwise.
+const DEFAULT_CONFIG: &str = "/etc/meshd/meshd.yaml";
+
+/// Looks into the WireGuard mesh of this node.
+///
+/// Data goes to stdout, notes to stderr. Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 degraded
+/// (status only), 4 meshd cannot be reached.
+#[derive(Debug, Parser)]
+#[command(name = "meshctl", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Control socket of meshd
+    #[arg(
+        long,
+        global = true,
+        env = "MESHCTL_SOCKET",
+        default_value = DEFAULT_SOCKET,
+        value_name = "PATH"
+    )]
+    pub(crate) socket: PathBuf,
+    /// How to print
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Is this node well, and if not, what to do
+    Status,
+    /// The tunnels of this node
+    Peers,
+    /// Every member of the cluster, this node included
+    Members,
+    /// Every candidate of one peer, and why it is or is not used
+    Paths {
+        /// Name or id of the peer
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// The whole mesh: zones, nodes, tunnels and native links
+    #[command(alias = "graph")]
+    Topology {
+        /// Text form; without it -o decides
+        #[arg(long, value_enum)]
+        format: Option<TopologyFormat>,
+    },
+    /// Which rule, route, peer and path a packet to an address takes, and why
+    Explain {
+        /// Destination of the packet
+        #[arg(value_name = "IP")]
+        address: IpAddr,
+    },
+    /// Endpoint filters
+    #[command(subcommand)]
+    Filter(FilterCommand),
+    /// Cluster secret and cluster id
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// The WireGuard configuration of this node or of a stock peer, private keys left out
+    Showconf {
+        /// Print what this external peer has to configure to reach this node
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        as_peer: Option<String>,
+    },
+    /// Tell the others that this node leaves for good, then stop meshd
+    Leave {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Versions of meshctl and of the running meshd
+    Version,
+}
+
+/// Text forms of a topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopologyFormat {
+    Table,
+    Json,
+    /// Graphviz
+    Dot,
+    Mermaid,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterCommand {
+    /// What each entry of a filter does to each candidate; works without a daemon
+    Test(FilterTest),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilterTest {
+    /// A meshd.yaml, a YAML list or one entry a line; - for stdin
+    #[arg(default_value = DEFAULT_CONFIG)]
+    pub(crate) file: PathBuf,
+    /// Candidate to put through the filter, IP or IP:PORT; without any, the running meshd is asked
+    #[arg(long = "candidate", short, value_name = "IP[:PORT]")]
+    pub(crate) candidates: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Make a new cluster: write cluster.secret and cluster.admin, print the cluster id
+    Init {
+        /// Where to write; created if missing
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Print the cluster id that belongs to a secret file
+    Id {
+        #[arg(default_value = DEFAULT_SECRET)]
+        file: PathBuf,
+    },
+}

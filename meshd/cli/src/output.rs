@@ -1,0 +1,66 @@
+//! What leaves the process: documents on stdout, notes on stderr, and the formats to choose from.
+
+use std::io::{self, Write as _};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How documents are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    /// A table with more columns
+    Wide,
+    Json,
+    Yaml,
+}
+
+impl Format {
+    /// The text of `document`; `table` draws it for people and is told whether to be wide.
+    pub(crate) fn render<T: Serialize>(
+        self,
+        document: &T,
+        table: impl FnOnce(bool) -> String,
+    ) -> Result<String, Failure> {
+        match self {
+            Self::Table => Ok(table(false)),
+            Self::Wide => Ok(table(true)),
+            Self::Json => json(document),
+            Self::Yaml => serde_saphyr::to_string(document)
+                .map_err(|error| Failure::Invalid(format!("cannot write YAML: {error}"))),
+        }
+    }
+
+    /// True for the formats people read, where notes help.
+    pub(crate) const fn is_table(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+}
+
+/// Indented JSON with a newline at the end.
+pub(crate) fn json<T: Serialize>(document: &T) -> Result<String, Failure> {
+    serde_json::to_string_pretty(document)
+        .map(|text| text + "\n")
+        .map_err(|error| Failure::Invalid(format!("cannot write JSON: {error}")))
+}
+
+/// Writes data to stdout.
+pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        // The reader has seen enough, as in `meshctl peers | head -1`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Failure::file("write to", "stdout".as_ref())),
+    }
+}
+
+/// Writes a note to stderr. A note that cannot be written is no reason to fail.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
