@@ -162,10 +162,12 @@ fn trace_tells_what_each_entry_does() {
     assert_eq!(trace.result, ips(&["10.0.0.1", "192.168.1.5"]));
 }
 
+type Warned = (Option<usize>, WarningKind);
+
 #[test]
 fn warnings_are_exact() {
     use WarningKind::{ExcludesAll, LosesFamily, NoEffect};
-    let table: &[(List, &[(Option<usize>, WarningKind)])] = &[
+    let table: &[(List, &[Warned])] = &[
         (&["0.0.0.0/0", "::/0"], &[]),
         (&["0.0.0.0/0", "::/0", "!123.0.0.0/24"], &[]),
         (&["0.0.0.0/0", "::/0", "!10.0.0.0/8", "10.1.2.3"], &[]),
