@@ -1,0 +1,179 @@
+//! The userspace WireGuard engine: TUN on one side, UDP on the other, sessions in between.
+//!
+//! One thread runs every packet to completion and owns all sessions, so that the data path has no
+//! lock and no hand-over. The engine decides nothing about paths: it carries out
+//! [`EngineCommand`]s and tells what happened in [`EngineEvent`]s. It sets no addresses and no
+//! routes; that is the business of `linux`.
+
+mod allowed_ips;
+mod copies;
+mod counters;
+mod endpoint_gate;
+mod events;
+mod packet;
+mod path;
+mod peer;
+mod peer_table;
+mod queue;
+mod rate;
+mod response_cache;
+mod segment_size;
+mod snapshot;
+mod sockets;
+mod uapi;
+mod worker;
+
+use std::io;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use mesh_proto::WgPrivateKey;
+use meshd_core::data_plane::{EngineCommand, EngineEvent};
+use tokio::sync::mpsc::Sender;
+
+pub use counters::{CounterSnapshot, EngineCounters};
+
+use crate::linux::tun::TunError;
+use queue::{Message, MessageSender};
+use uapi::UapiServer;
+use worker::Worker;
+
+/// What an engine needs to start.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Name of the tunnel interface, at most 15 bytes.
+    pub interface: String,
+    /// MTU of the tunnel interface, bytes.
+    pub mtu: u32,
+    /// UDP port, the same for IPv4 and IPv6; 0 lets the kernel choose.
+    pub listen_port: u16,
+    /// Mark of outer packets; 0 for none.
+    pub mark: u32,
+    /// The node's WireGuard key.
+    pub private_key: WgPrivateKey,
+    /// The node's mesh address: probes are addressed to it.
+    pub mesh_address: Ipv6Addr,
+    /// About how many peers there will be; bounds on handshakes scale with it.
+    pub peers_hint: usize,
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Somebody else has the UDP port.
+    #[error("udp port {0} is in use by another program: stop it or set wireguard.listenPort")]
+    PortInUse(u16),
+    /// The tunnel interface could not be made.
+    #[error("cannot make the tunnel interface: {0}")]
+    Tun(#[source] TunError),
+    /// The kernel refused something only a privileged process may do.
+    #[error("not permitted to {what}: run as root or with CAP_NET_ADMIN")]
+    Privilege {
+        /// What was tried.
+        what: &'static str,
+    },
+    /// Something else failed.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl EngineError {
+    /// The exit code of the daemon if it cannot start for this reason.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::PortInUse(_) | Self::Io { .. } => 1,
+            Self::Tun(_) | Self::Privilege { .. } => 2,
+        }
+    }
+}
+
+/// A running engine. Dropping it stops it.
+#[derive(Debug)]
+pub struct Engine {
+    messages: MessageSender,
+    counters: Arc<EngineCounters>,
+    listen_port: u16,
+    worker: Option<JoinHandle<()>>,
+    uapi: Option<UapiServer>,
+}
+
+impl Engine {
+    /// Opens the sockets and the tunnel interface and starts the worker thread. Events go to
+    /// `events`; whoever holds the receiver must keep reading, since most events are dropped (and
+    /// counted) when it is full.
+    ///
+    /// # Errors
+    /// [`EngineError`] says what to do. Nothing is left behind.
+    pub fn start(config: EngineConfig, events: Sender<EngineEvent>) -> Result<Self, EngineError> {
+        let counters = Arc::new(EngineCounters::default());
+        let (messages, inbox) =
+            queue::channel(Arc::clone(&counters)).map_err(io_error("make an event descriptor"))?;
+        let interface = config.interface.clone();
+        let worker = Worker::open(config, inbox, events, Arc::clone(&counters))?;
+        let listen_port = worker.listen_port();
+        let worker = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || worker.run())
+            .map_err(io_error("start the engine's thread"))?;
+        let uapi = UapiServer::start(&interface, messages.clone())
+            .inspect_err(|error| tracing::warn!(%error, "no wg(8) socket for {interface}"))
+            .ok();
+        Ok(Self {
+            messages,
+            counters,
+            listen_port,
+            worker: Some(worker),
+            uapi,
+        })
+    }
+
+    /// Hands over a command. Never blocks. If the engine is far behind, commands that only send
+    /// packets are dropped and counted; commands that change state never are.
+    pub fn send(&self, command: EngineCommand) {
+        self.messages.send(Message::Command(command));
+    }
+
+    /// Counters, updated while the engine runs.
+    #[must_use]
+    pub fn counters(&self) -> Arc<EngineCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// The UDP port in use.
+    #[must_use]
+    pub const fn listen_port(&self) -> u16 {
+        self.listen_port
+    }
+
+    /// Stops: the interface and the sockets are gone when this returns.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        drop(self.uapi.take());
+        self.messages.send(Message::Stop);
+        if let Some(worker) = self.worker.take()
+            && worker.join().is_err()
+        {
+            tracing::error!("the engine's thread panicked");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+    move |source| EngineError::Io { what, source }
+}

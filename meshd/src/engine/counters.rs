@@ -1,0 +1,93 @@
+//! What the engine counts: packets, and drops by reason. Written by the worker, read by anybody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Running counters of one engine since its start.
+        #[derive(Debug, Default)]
+        pub struct EngineCounters {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+        }
+
+        /// The counters at one moment.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct CounterSnapshot {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl EngineCounters {
+            /// Reads all counters. They are read one after the other, not at one instant.
+            #[must_use]
+            pub fn snapshot(&self) -> CounterSnapshot {
+                CounterSnapshot {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                }
+            }
+        }
+
+        impl CounterSnapshot {
+            /// Names and values, for exposition.
+            #[must_use]
+            pub fn entries(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received on the WireGuard port.
+    received_datagrams,
+    /// Datagrams the kernel took for sending.
+    sent_datagrams,
+    /// Packets written to the tunnel interface.
+    tun_written,
+    /// Packets read from the tunnel interface.
+    tun_read,
+    /// SYN segments whose MSS was lowered.
+    clamped_segments,
+    /// Responses repeated to repeated initiations.
+    repeated_responses,
+    /// Cookie replies sent because handshakes came too fast.
+    cookies_sent,
+    /// Dropped: packet from the TUN that is not IP.
+    drop_not_ip,
+    /// Dropped: no peer has the destination in its allowed IPs.
+    drop_no_route,
+    /// Dropped: the peer has no path yet.
+    drop_no_path,
+    /// Dropped: a command to send to a peer without a session, or to an unknown peer.
+    drop_no_session,
+    /// Dropped: inner source does not belong to the peer it came from.
+    drop_source,
+    /// Dropped: inner packet whose length or version is wrong.
+    drop_malformed,
+    /// Dropped: from or to an address outside the peer's endpoint filter.
+    drop_endpoint_filter,
+    /// Dropped: initiation of a key that is not a peer.
+    drop_unknown_peer,
+    /// Dropped: receiver index that belongs to nobody.
+    drop_unknown_index,
+    /// Dropped: failed authentication, wrong timestamp, or not expected.
+    drop_not_authentic,
+    /// Dropped: counter seen before or too old; the second copies of duplicated packets land here.
+    drop_replayed,
+    /// Dropped: the kernel refused to send.
+    drop_send_error,
+    /// Dropped: the send buffer of a socket was full.
+    drop_send_full,
+    /// Dropped: the tunnel interface did not take the packet.
+    drop_tun_write,
+    /// Dropped: foreign datagrams above the rate or size bound.
+    drop_datagram_bound,
+    /// Events that found the channel full.
+    drop_events,
+    /// Commands that found the queue full.
+    drop_commands,
+}
+
+/// Adds one.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,278 @@
+//! One peer of the engine: its session, its path, and what is remembered of it. Touches no socket.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use boringtun::noise::Tunn;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::x25519;
+use mesh_proto::{WgPrivateKey, WgPublicKey};
+use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
+
+use super::allowed_ips::Slot;
+use super::endpoint_gate::EndpointGate;
+use super::path::{LocalAddresses, Route};
+use super::rate::{Pace, PathLimiter};
+use super::response_cache::INITIATION_BYTES;
+use super::snapshot::PeerSnapshot;
+
+/// At most one cookie in this time causes a new initiation.
+const COOKIE_PACE: Duration = Duration::from_millis(200);
+/// At most one wish for a session in this time.
+const WISH_PACE: Duration = Duration::from_secs(1);
+
+/// What sessions are made from: the node's key and the common bound on handshakes.
+pub(super) struct DeviceKeys {
+    /// Private key in the session layer's form.
+    pub(super) secret: x25519::StaticSecret,
+    /// Its public key.
+    pub(super) public: x25519::PublicKey,
+    /// Counts initiations and responses of all peers.
+    pub(super) limiter: Arc<RateLimiter>,
+}
+
+impl DeviceKeys {
+    /// Initiations and responses per second that never meet a cookie, however small the mesh.
+    const MIN_HANDSHAKES: usize = 5000;
+
+    /// Keys of a device that will have about `peers` peers.
+    pub(super) fn new(private_key: &WgPrivateKey, peers: usize) -> Self {
+        let secret = x25519::StaticSecret::from(*private_key.expose());
+        let public = x25519::PublicKey::from(&secret);
+        // When this node restarts all peers answer within one second, and an initiation counts twice.
+        let limit = Self::MIN_HANDSHAKES.max(peers.saturating_mul(4)) as u64;
+        let limiter = Arc::new(RateLimiter::new(&public, limit));
+        Self {
+            secret,
+            public,
+            limiter,
+        }
+    }
+
+    fn session(&self, slot: Slot, spec: &PeerSpec) -> Tunn {
+        Tunn::new(
+            self.secret.clone(),
+            x25519::PublicKey::from(spec.public_key.0),
+            spec.preshared_key.as_ref().map(|key| *key.expose()),
+            // Persistent keepalives are sent by the engine, so that they can change.
+            None,
+            slot,
+            Some(Arc::clone(&self.limiter)),
+        )
+    }
+}
+
+impl fmt::Debug for DeviceKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceKeys({:?})", WgPublicKey(self.public.to_bytes()))
+    }
+}
+
+/// A peer.
+pub(super) struct Peer {
+    /// Its place in the table, and the upper bits of its receiver indices.
+    pub(super) slot: Slot,
+    /// What the core said of it.
+    pub(super) spec: PeerSpec,
+    /// Its sessions.
+    pub(super) tunn: Tunn,
+    /// The path in use.
+    pub(super) path: Option<PathId>,
+    /// A second path for data, for a while.
+    pub(super) duplicate: Option<(PathId, Instant)>,
+    /// The initiation that waiting copies are made of.
+    pub(super) initiation: Option<[u8; INITIATION_BYTES]>,
+    /// Local addresses of its paths.
+    pub(super) locals: LocalAddresses,
+    /// Where it may be reached.
+    pub(super) gate: EndpointGate,
+    /// Bound on events of other paths.
+    pub(super) other_path: PathLimiter,
+    /// Bound on events of failed sends.
+    pub(super) send_failed: PathLimiter,
+    /// Bound on wishes for a session.
+    pub(super) wish: Pace,
+    /// Bound on initiations that cookies cause.
+    pub(super) cookie: Pace,
+    last_handshake: Option<Instant>,
+    last_receive: Option<Instant>,
+    last_send: Option<Instant>,
+    rx_bytes: u64,
+    tx_bytes: u64,
+    /// Receiver indices of sessions this node answered and no data has come on yet.
+    unconfirmed: VecDeque<u32>,
+}
+
+impl Peer {
+    /// Answered initiations that wait for their first data.
+    const MAX_UNCONFIRMED: usize = 8;
+
+    /// A peer without session and path.
+    pub(super) fn new(slot: Slot, spec: PeerSpec, keys: &DeviceKeys) -> Self {
+        Self {
+            slot,
+            tunn: keys.session(slot, &spec),
+            gate: EndpointGate::new(spec.endpoint_filter.clone()),
+            spec,
+            path: None,
+            duplicate: None,
+            initiation: None,
+            locals: LocalAddresses::default(),
+            other_path: PathLimiter::default(),
+            send_failed: PathLimiter::default(),
+            wish: Pace::new(WISH_PACE),
+            cookie: Pace::new(COOKIE_PACE),
+            last_handshake: None,
+            last_receive: None,
+            last_send: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            unconfirmed: VecDeque::new(),
+        }
+    }
+
+    /// Takes over what differs in `spec`. A session survives unless the preshared key changed.
+    pub(super) fn update(&mut self, spec: PeerSpec, keys: &DeviceKeys) {
+        if self.spec.preshared_key != spec.preshared_key {
+            self.tunn = keys.session(self.slot, &spec);
+            self.unconfirmed.clear();
+            self.initiation = None;
+        }
+        if self.spec.endpoint_filter != spec.endpoint_filter {
+            self.gate = EndpointGate::new(spec.endpoint_filter.clone());
+            let outside = |path: PathId, gate: &mut EndpointGate| !gate.allows(path.remote.ip());
+            if self.path.is_some_and(|path| outside(path, &mut self.gate)) {
+                self.path = None;
+            }
+        }
+        self.spec = spec;
+    }
+
+    /// Its key.
+    pub(super) const fn key(&self) -> WgPublicKey {
+        self.spec.public_key
+    }
+
+    /// True if it may be reached at `address`.
+    pub(super) fn allows(&mut self, address: IpAddr) -> bool {
+        self.gate.allows(address)
+    }
+
+    /// True if data can be encrypted.
+    pub(super) fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+
+    /// The other path that data goes on now.
+    pub(super) fn duplicate_path(&mut self, now: Instant) -> Option<PathId> {
+        let (path, until) = self.duplicate?;
+        if now >= until {
+            self.duplicate = None;
+            return None;
+        }
+        (Some(path) != self.path).then_some(path)
+    }
+
+    /// Notes an authenticated packet that came by `arrival`. True if that is not the path in use and
+    /// should be told.
+    pub(super) fn authenticated(&mut self, now: Instant, arrival: Route) -> bool {
+        let path = self.heard(now, arrival);
+        path.remote != arrival.remote && self.other_path.pass(now, arrival.remote)
+    }
+
+    /// Notes a packet of this peer; the path in use, which is `arrival` if there was none.
+    pub(super) fn heard(&mut self, now: Instant, arrival: Route) -> PathId {
+        self.last_receive = Some(now);
+        self.locals.learn(arrival);
+        *self.path.get_or_insert(arrival.path())
+    }
+
+    /// Notes that an initiation was answered and the session awaits data on receiver index `index`.
+    pub(super) fn answered(&mut self, index: u32) {
+        if self.unconfirmed.len() >= Self::MAX_UNCONFIRMED {
+            self.unconfirmed.pop_front();
+        }
+        self.unconfirmed.push_back(index);
+    }
+
+    /// True if data on receiver index `index` is the first on a session this node answered.
+    pub(super) fn confirm(&mut self, now: Instant, index: u32) -> bool {
+        let Some(at) = self.unconfirmed.iter().position(|known| *known == index) else {
+            return false;
+        };
+        self.unconfirmed.drain(..=at);
+        self.established(now);
+        true
+    }
+
+    /// Notes a completed handshake.
+    pub(super) fn established(&mut self, now: Instant) {
+        self.last_handshake = Some(now);
+        self.initiation = None;
+    }
+
+    /// Notes `bytes` of inner data received.
+    pub(super) const fn received(&mut self, bytes: usize) {
+        self.rx_bytes += bytes as u64;
+    }
+
+    /// Notes `bytes` of inner data sent.
+    pub(super) const fn sent(&mut self, now: Instant, bytes: usize) {
+        self.last_send = Some(now);
+        self.tx_bytes += bytes as u64;
+    }
+
+    /// True if nothing was sent for the keepalive interval.
+    pub(super) fn needs_keepalive(&self, now: Instant) -> bool {
+        self.spec.keepalive.is_some_and(|interval| {
+            !interval.is_zero()
+                && self
+                    .last_send
+                    .is_none_or(|last| now.saturating_duration_since(last) >= interval)
+        })
+    }
+
+    /// Its state, for the core.
+    pub(super) const fn state(&self) -> SessionState {
+        SessionState {
+            peer: self.key(),
+            last_handshake: self.last_handshake,
+            last_receive: self.last_receive,
+            path: self.path,
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+        }
+    }
+
+    /// Its state, for wg(8).
+    pub(super) fn snapshot(&self, now: Instant, wall: SystemTime) -> PeerSnapshot {
+        let last_handshake = self.last_handshake.and_then(|at| {
+            let ago = now.saturating_duration_since(at);
+            let at = wall.checked_sub(ago)?;
+            at.duration_since(SystemTime::UNIX_EPOCH).ok()
+        });
+        PeerSnapshot {
+            public_key: self.key(),
+            preshared_key: self.spec.preshared_key.clone(),
+            endpoint: self.path.map(|path| path.remote),
+            allowed_ips: self.spec.allowed_ips.clone(),
+            last_handshake,
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+            keepalive: self.spec.keepalive.map_or(0, |interval| interval.as_secs()),
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("slot", &self.slot)
+            .field("key", &self.key())
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! The socket that wg(8) reads: the WireGuard cross-platform interface on
+//! `/var/run/wireguard/NAME.sock`. Read only: meshd owns the device, so changes are refused.
+//!
+//! A thread of its own serves one client after the other, with bounds on time and size; it asks the
+//! worker for a copy of the device, so that the data path has no lock.
+
+mod format;
+mod request;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::stat::{Mode, umask};
+
+use super::queue::{Message, MessageSender};
+use request::{Request, RequestReader};
+
+/// Where wg(8) looks.
+const DIRECTORY: &str = "/var/run/wireguard";
+/// What one client may take altogether.
+const CLIENT_TIME: Duration = Duration::from_secs(2);
+/// Bytes written between looks at the clock.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// The running server. Dropping it ends the thread and removes the socket.
+#[derive(Debug)]
+pub(super) struct UapiServer {
+    path: PathBuf,
+    stop: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl UapiServer {
+    /// Serves `interface`.
+    pub(super) fn start(interface: &str, worker: MessageSender) -> io::Result<Self> {
+        Self::start_in(Path::new(DIRECTORY), interface, worker)
+    }
+
+    fn start_in(directory: &Path, interface: &str, worker: MessageSender) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(format!("{interface}.sock"));
+        let listener = bind(&path)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let stop = Arc::new(EventFd::from_flags(flags)?);
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("engine-uapi".to_owned())
+            .spawn(move || serve(&listener, &stopped, &worker))?;
+        Ok(Self {
+            path,
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for UapiServer {
+    fn drop(&mut self) {
+        let _ = self.stop.write(1);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Binds a socket only this user can open, in place of one that nobody serves any more.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let former = umask(Mode::S_IRWXG | Mode::S_IRWXO | Mode::S_IXUSR);
+    let listener = UnixListener::bind(path);
+    umask(former);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn serve(listener: &UnixListener, stop: &EventFd, worker: &MessageSender) {
+    loop {
+        let mut descriptors = [
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut descriptors, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(_) => return,
+        }
+        if descriptors[1].any().unwrap_or(true) {
+            return;
+        }
+        if let Ok((client, _)) = listener.accept()
+            && let Err(error) = serve_client(client, worker)
+        {
+            tracing::debug!(%error, "a client of the wg socket failed");
+        }
+    }
+}
+
+fn serve_client(mut client: UnixStream, worker: &MessageSender) -> io::Result<()> {
+    let deadline = Instant::now() + CLIENT_TIME;
+    client.set_nonblocking(false)?;
+    let request = read_request(&mut client, deadline)?;
+    let answer = match request {
+        Request::Get => {
+            let (reply, device) = mpsc::sync_channel(1);
+            worker.send(Message::Snapshot(reply));
+            match device.recv_timeout(remaining(deadline)?) {
+                Ok(device) => format::device(&device),
+                Err(_) => format::error(libc::EIO),
+            }
+        }
+        Request::Set => format::error(libc::EPERM),
+        Request::Unknown => format::error(libc::EINVAL),
+    };
+    for chunk in answer.as_bytes().chunks(CHUNK_BYTES) {
+        client.set_write_timeout(Some(remaining(deadline)?))?;
+        client.write_all(chunk)?;
+    }
+    Ok(())
+}
+
+fn read_request(client: &mut UnixStream, deadline: Instant) -> io::Result<Request> {
+    let mut reader = RequestReader::default();
+    let mut buffer = [0; 1024];
+    loop {
+        client.set_read_timeout(Some(remaining(deadline)?))?;
+        let length = client.read(&mut buffer)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match reader.push(&buffer[..length]) {
+            Ok(Some(request)) => return Ok(request),
+            Ok(None) => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
+    }
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
+#[cfg(test)]
+mod tests;

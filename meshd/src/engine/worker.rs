@@ -1,0 +1,173 @@
+//! The worker thread: waits for packets, commands and times, and carries each to its end. The parts
+//! of the work are in the files below; this one is the loop.
+
+mod commands;
+mod inbound;
+mod outbound;
+mod timers;
+mod tunnel;
+mod wire;
+
+use std::net::Ipv6Addr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_proto::WgPrivateKey;
+use meshd_core::data_plane::EngineEvent;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use tokio::sync::mpsc::Sender;
+
+use super::copies::CopySchedule;
+use super::counters::EngineCounters;
+use super::events::EventSink;
+use super::peer::DeviceKeys;
+use super::peer_table::PeerTable;
+use super::queue::Inbox;
+use super::rate::PerSecond;
+use super::response_cache::ResponseCache;
+use super::sockets::{UdpFamily, UdpSockets};
+use super::{EngineConfig, EngineError, io_error};
+use tunnel::Tunnel;
+use wire::Wire;
+
+/// Packets taken from one descriptor before the others get their turn.
+const BATCH: usize = 64;
+/// Commands taken in one turn.
+const MESSAGE_BATCH: usize = 1024;
+/// Datagrams that are not WireGuard, handed to the core in one second.
+const FOREIGN_PER_SECOND: u32 = 4000;
+/// Room for the largest packet with WireGuard's overhead.
+const BUFFER_BYTES: usize = 65_536 + 128;
+/// How soon to try again to send events that found the channel full.
+const EVENT_RETRY: Duration = Duration::from_millis(20);
+
+const TOKEN_INBOX: u64 = 0;
+const TOKEN_V4: u64 = 1;
+const TOKEN_V6: u64 = 2;
+const TOKEN_TUN: u64 = 3;
+
+/// Owns the sockets, the interface and all sessions.
+#[derive(Debug)]
+pub(super) struct Worker {
+    private_key: WgPrivateKey,
+    keys: DeviceKeys,
+    mesh_address: Ipv6Addr,
+    mark: u32,
+    epoll: Epoll,
+    inbox: Inbox,
+    wire: Wire,
+    tunnel: Tunnel,
+    peers: PeerTable,
+    copies: CopySchedule,
+    responses: ResponseCache,
+    foreign: PerSecond,
+    counters: Arc<EngineCounters>,
+    /// Where packets are read into.
+    input: Vec<u8>,
+    /// Where they are encrypted or decrypted into.
+    output: Vec<u8>,
+    next_tick: Instant,
+}
+
+impl Worker {
+    /// Opens everything. The sockets come first: a port in use is told before an interface appears.
+    pub(super) fn open(
+        config: EngineConfig,
+        inbox: Inbox,
+        events: Sender<EngineEvent>,
+        counters: Arc<EngineCounters>,
+    ) -> Result<Self, EngineError> {
+        let sockets = UdpSockets::open(config.listen_port, config.mark)?;
+        let tunnel = Tunnel::open(&config.interface, config.mtu, Arc::clone(&counters))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(|error| io_error("make an epoll descriptor")(error.into()))?;
+        watch(&epoll, &inbox, TOKEN_INBOX)?;
+        for (family, token) in [(UdpFamily::V4, TOKEN_V4), (UdpFamily::V6, TOKEN_V6)] {
+            if let Some(descriptor) = sockets.descriptor(family) {
+                watch(&epoll, descriptor, token)?;
+            }
+        }
+        if let Some(tun) = tunnel.device() {
+            watch(&epoll, tun, TOKEN_TUN)?;
+        }
+        let sink = EventSink::new(events, Arc::clone(&counters));
+        Ok(Self {
+            keys: DeviceKeys::new(&config.private_key, config.peers_hint),
+            private_key: config.private_key,
+            mesh_address: config.mesh_address,
+            mark: config.mark,
+            epoll,
+            inbox,
+            wire: Wire::new(sockets, sink, Arc::clone(&counters)),
+            tunnel,
+            peers: PeerTable::default(),
+            copies: CopySchedule::default(),
+            responses: ResponseCache::default(),
+            foreign: PerSecond::new(FOREIGN_PER_SECOND),
+            counters,
+            input: vec![0; BUFFER_BYTES],
+            output: vec![0; BUFFER_BYTES],
+            next_tick: Instant::now(),
+        })
+    }
+
+    /// The UDP port in use.
+    pub(super) const fn listen_port(&self) -> u16 {
+        self.wire.port()
+    }
+
+    /// Works until told to stop.
+    pub(super) fn run(mut self) {
+        let mut ready = [EpollEvent::empty(); 8];
+        let mut backlog = false;
+        loop {
+            let timeout = if backlog {
+                EpollTimeout::ZERO
+            } else {
+                self.timeout(Instant::now())
+            };
+            let count = match self.epoll.wait(&mut ready, timeout) {
+                Ok(count) => count,
+                Err(nix::Error::EINTR) => 0,
+                Err(error) => {
+                    tracing::error!(%error, "the engine cannot wait for packets and stops");
+                    return;
+                }
+            };
+            // Commands first: probes and handshakes are among them.
+            match self.serve_commands(MESSAGE_BATCH) {
+                Some(more) => backlog = more,
+                None => return,
+            }
+            for event in &ready[..count] {
+                match event.data() {
+                    TOKEN_V4 => self.serve_udp(UdpFamily::V4),
+                    TOKEN_V6 => self.serve_udp(UdpFamily::V6),
+                    TOKEN_TUN => self.serve_tun(),
+                    _ => {}
+                }
+            }
+            self.serve_timers(Instant::now());
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> EpollTimeout {
+        let mut next = self.next_tick;
+        for due in [self.copies.next_due(), self.tunnel.next_attempt()] {
+            next = due.map_or(next, |due| due.min(next));
+        }
+        if self.wire.events_waiting() {
+            next = next.min(now + EVENT_RETRY);
+        }
+        // Rounded up: waking too early would only spin.
+        let wait = next.saturating_duration_since(now) + Duration::from_micros(999);
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::ZERO)
+    }
+}
+
+fn watch(epoll: &Epoll, descriptor: impl AsFd, token: u64) -> Result<(), EngineError> {
+    epoll
+        .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token))
+        .map_err(|error| io_error("wait on a descriptor")(error.into()))
+}

@@ -1,0 +1,134 @@
+//! Carries out what the core asks and answers the wg(8) socket.
+
+use std::time::{Instant, SystemTime};
+
+use boringtun::noise::TunnResult;
+use mesh_proto::WgPublicKey;
+use meshd_core::data_plane::{EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec};
+
+use super::Worker;
+use crate::engine::counters::count;
+use crate::engine::path::Route;
+use crate::engine::peer::Peer;
+use crate::engine::queue::Message;
+use crate::engine::snapshot::DeviceSnapshot;
+
+impl Worker {
+    /// Carries out up to `limit` commands. True if there may be more; none if told to stop.
+    pub(super) fn serve_commands(&mut self, limit: usize) -> Option<bool> {
+        self.inbox.clear_wake();
+        for _ in 0..limit {
+            match self.inbox.next() {
+                None => return Some(false),
+                Some(Message::Stop) => return None,
+                Some(Message::Command(command)) => self.carry_out(Instant::now(), command),
+                Some(Message::Snapshot(reply)) => {
+                    // Whoever asked may have given up.
+                    let _ = reply.try_send(self.snapshot(Instant::now(), SystemTime::now()));
+                }
+            }
+        }
+        Some(true)
+    }
+
+    /// Carries out one command.
+    pub(super) fn carry_out(&mut self, now: Instant, command: EngineCommand) {
+        match command {
+            EngineCommand::SetPeer(spec) => self.set_peer(*spec),
+            EngineCommand::RemovePeer(key) => self.remove_peer(&key),
+            EngineCommand::Handshake { peer, copies } => self.handshake(now, &peer, &copies),
+            EngineCommand::SetPath { peer, path } => {
+                self.change_path(&peer, path, |peer| peer.path = Some(path));
+            }
+            EngineCommand::Duplicate { peer, path, until } => {
+                self.change_path(&peer, path, |peer| peer.duplicate = Some((path, until)));
+            }
+            EngineCommand::Send {
+                peer, path, packet, ..
+            } => match self.peers.slot_of(&peer) {
+                // Both classes leave at once: nothing is queued here that data could stand in.
+                Some(slot) => self.send_packet(now, slot, path, &packet),
+                None => count(&self.counters.drop_no_session),
+            },
+            EngineCommand::SendDatagram { path, bytes } => {
+                let route = Route {
+                    remote: path.remote,
+                    local: path.local,
+                };
+                self.wire.send_datagram(now, route, &bytes);
+            }
+            EngineCommand::ReadSessions => {
+                let states = self.peers.sorted().map(Peer::state).collect();
+                self.wire.insist(EngineEvent::Sessions(states));
+            }
+        }
+    }
+
+    fn set_peer(&mut self, spec: PeerSpec) {
+        let key = spec.public_key;
+        match self.peers.set(spec, &self.keys) {
+            // An answer of a former session would only mislead.
+            Some(slot) => {
+                if self.peers.get(slot).is_some_and(|peer| !peer.has_session()) {
+                    self.responses.forget(slot);
+                }
+            }
+            None => tracing::warn!("no room for peer {key}"),
+        }
+    }
+
+    fn remove_peer(&mut self, key: &WgPublicKey) {
+        if let Some(slot) = self.peers.remove(key) {
+            self.copies.cancel(slot);
+            self.responses.forget(slot);
+        }
+    }
+
+    fn change_path(&mut self, key: &WgPublicKey, path: PathId, change: impl FnOnce(&mut Peer)) {
+        let Some(peer) = self.peers.by_key(key) else {
+            return;
+        };
+        if peer.allows(path.remote.ip()) {
+            change(peer);
+        } else {
+            count(&self.counters.drop_endpoint_filter);
+        }
+    }
+
+    fn handshake(&mut self, now: Instant, key: &WgPublicKey, copies: &[HandshakeCopy]) {
+        let Some(slot) = self.peers.slot_of(key) else {
+            return count(&self.counters.drop_no_session);
+        };
+        self.copies.cancel(slot);
+        let Some(peer) = self.peers.get(slot) else {
+            return;
+        };
+        let result = peer
+            .tunn
+            .format_handshake_initiation(&mut self.output, true);
+        let TunnResult::WriteToNetwork(initiation) = result else {
+            return;
+        };
+        peer.initiation = (&*initiation).try_into().ok();
+        for copy in copies {
+            if copy.after.is_zero() {
+                self.wire.send(now, peer, copy.path, initiation);
+            } else if !self.copies.add(now + copy.after, slot, copy.path) {
+                count(&self.counters.drop_commands);
+            }
+        }
+    }
+
+    fn snapshot(&self, now: Instant, wall: SystemTime) -> DeviceSnapshot {
+        DeviceSnapshot {
+            private_key: self.private_key.clone(),
+            listen_port: self.wire.port(),
+            mark: self.mark,
+            peers: self
+                .peers
+                .sorted()
+                .map(|peer| peer.snapshot(now, wall))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What happens by itself: copies of initiations, rekeying, keepalives, a deleted interface, events that
+//! found no room.
+
+use std::time::{Duration, Instant};
+
+use boringtun::noise::TunnResult;
+use meshd_core::data_plane::EngineEvent;
+
+use super::{TOKEN_TUN, Worker, watch};
+
+/// The session layer's clock only advances in its timer call, so its times are this coarse.
+const TICK: Duration = Duration::from_millis(250);
+
+impl Worker {
+    /// Does what is due.
+    pub(super) fn serve_timers(&mut self, now: Instant) {
+        self.wire.flush_events();
+        self.send_copies(now);
+        self.restore_interface(now);
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+    }
+
+    fn send_copies(&mut self, now: Instant) {
+        while let Some((slot, path)) = self.copies.next(now) {
+            if let Some(peer) = self.peers.get(slot)
+                && let Some(initiation) = peer.initiation
+            {
+                self.wire.send(now, peer, path, &initiation);
+            }
+        }
+    }
+
+    fn restore_interface(&mut self, now: Instant) {
+        if !self.tunnel.reopen(now) {
+            return;
+        }
+        if let Some(tun) = self.tunnel.device()
+            && let Err(error) = watch(&self.epoll, tun, TOKEN_TUN)
+        {
+            tracing::error!(%error, "the new tunnel interface cannot be read");
+        }
+        self.wire.insist(EngineEvent::InterfaceRecreated);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.keys.limiter.reset_count();
+        let (wire, output) = (&mut self.wire, &mut self.output);
+        for peer in self.peers.iter_mut() {
+            // Rekeying and passive keepalives, on the path in use; without one they are lost, and the
+            // core's own handshakes go on.
+            if let TunnResult::WriteToNetwork(message) = peer.tunn.update_timers(output)
+                && let Some(path) = peer.path
+            {
+                wire.send(now, peer, path, message);
+                peer.sent(now, 0);
+            }
+            if let Some(path) = peer.path
+                && peer.needs_keepalive(now)
+                && peer.has_session()
+                && let TunnResult::WriteToNetwork(message) = peer.tunn.encapsulate(&[], output)
+            {
+                wire.send(now, peer, path, message);
+                peer.sent(now, 0);
+            }
+        }
+    }
+}
