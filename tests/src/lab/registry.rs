@@ -51,23 +51,28 @@ impl RunDir {
             )));
         }
         remove_leftovers();
-        let path = Path::new(BASE).join(name);
+        // Complete before it has its name: a directory without an owner is somebody's leftover.
+        let (path, unborn) = (
+            Path::new(BASE).join(name),
+            Path::new(BASE).join(format!(".{name}")),
+        );
+        let _ = fs::remove_dir_all(&unborn);
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder
-            .create(BASE)
-            .map_err(LabError::file("make", Path::new(BASE)))?;
-        builder.recursive(false);
-        match builder.create(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(LabError::Unusable(format!(
-                    "a lab named {name} is running: `mesh-lab down --name {name}` or choose another name"
-                )));
-            }
-            other => other.map_err(LabError::file("make", &path))?,
-        }
-        let run = Self { path, keep: false };
+            .create(&unborn)
+            .map_err(LabError::file("make", &unborn))?;
+        let mut run = Self {
+            path: unborn,
+            keep: false,
+        };
         run.write(name, Path::new(""), BTreeMap::new())?;
+        if fs::rename(&run.path, &path).is_err() {
+            return Err(LabError::Unusable(format!(
+                "a lab named {name} is running: `mesh-lab down --name {name}` or choose another name"
+            )));
+        }
+        run.path = path;
         Ok(run)
     }
 
@@ -191,7 +196,8 @@ pub fn remove_own() {
 
 fn entries() -> impl Iterator<Item = (PathBuf, Option<Entry>)> {
     let dirs = fs::read_dir(BASE).into_iter().flatten().flatten();
-    dirs.map(|dir| {
+    let born = dirs.filter(|dir| !dir.file_name().as_encoded_bytes().starts_with(b"."));
+    born.map(|dir| {
         let text = fs::read_to_string(dir.path().join(FILE)).ok();
         let entry = text.and_then(|text| serde_json::from_str(&text).ok());
         (dir.path(), entry)

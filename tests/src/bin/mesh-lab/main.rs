@@ -1,10 +1,10 @@
 //! `mesh-lab`: a mesh of namespaces on one machine, to look into and to check.
 
+mod demo;
 mod interrupt;
 mod lifecycle;
 mod output;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -43,17 +43,7 @@ enum Action {
     /// List running labs and their machines
     List,
     /// Show that the mesh does what it promises; exits 1 if it does not
-    Demo {
-        /// Write every check with its evidence to this file
-        #[arg(long)]
-        json: Option<PathBuf>,
-        /// Run only the check of this name, and what it needs
-        #[arg(long)]
-        only: Option<String>,
-        /// Keep the lab running afterwards, until Ctrl-C
-        #[arg(long)]
-        keep: bool,
-    },
+    Demo(demo::Demo),
 }
 
 fn main() -> ExitCode {
@@ -66,7 +56,7 @@ fn main() -> ExitCode {
         } => lifecycle::exec(name.as_deref(), &machine, &command),
         Action::Down { name } => lifecycle::down(name.as_deref()),
         Action::List => lifecycle::list(),
-        Action::Demo { json, only, keep } => demo(json, only, keep),
+        Action::Demo(options) => demo::run(&options),
     };
     match result {
         Ok(code) => code,
@@ -75,8 +65,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn demo(_json: Option<PathBuf>, _only: Option<String>, _keep: bool) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
 }

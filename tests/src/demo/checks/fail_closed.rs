@@ -1,0 +1,94 @@
+//! A crash, or a deleted interface, sends nothing in clear; and the node comes back.
+
+use std::thread;
+use std::time::Duration;
+
+use super::verdict::{all_answered, broken, only_mesh_traffic};
+use crate::demo::Outcome;
+use crate::demo::stage::{MARKER, Stage, TUNNEL_LIMIT, pings};
+use crate::lab::LabError;
+use crate::lab::ping::{Ping, Stream};
+
+/// The node that suffers.
+const NODE: &str = "a1";
+/// How long it stays broken, if it is for the lab to mend.
+const BROKEN: Duration = Duration::from_secs(3);
+
+/// `kill -9` of the daemon, which takes the interface with it; later it is started again.
+pub(crate) fn killed(stage: &Stage) -> Outcome {
+    let evidence = watched(stage, || {
+        stage.lab.kill(NODE)?;
+        thread::sleep(BROKEN);
+        stage.lab.start(NODE)
+    })?;
+    Ok(format!("kill -9 on {NODE}: {evidence}"))
+}
+
+/// Deletion of the interface under the running daemon, which mends it by itself.
+pub(crate) fn deleted(stage: &Stage) -> Outcome {
+    let evidence = watched(stage, || {
+        stage
+            .lab
+            .machine(NODE)?
+            .run("ip", &["link", "delete", "mesh0"])?;
+        thread::sleep(BROKEN);
+        Ok(())
+    })?;
+    if let Some(ended) = stage.lab.ended().first() {
+        return broken(format!(
+            "the daemon of {ended} ended when its interface was deleted"
+        ));
+    }
+    Ok(format!("ip link delete mesh0 on {NODE}: {evidence}"))
+}
+
+/// Keeps sending from the node and its pod while `harm` happens, and watches the backbone.
+fn watched(stage: &Stage, harm: impl FnOnce() -> Result<(), LabError>) -> Outcome {
+    let capture = stage.capture_backbone()?;
+    let streams = streams(stage)?;
+    thread::sleep(Duration::from_millis(300));
+    harm()?;
+    let back = stage.lab.wait_tunnels(&stage.names(), TUNNEL_LIMIT)?;
+    let (mut sent, mut lost) = (0, 0);
+    for stream in streams {
+        let score = stream.finish()?;
+        sent += score.sent;
+        lost += score.sent - score.received;
+    }
+    let frames = capture.finish()?;
+    let seen = only_mesh_traffic(&frames, stage.lab.plan.discovery_address(), &MARKER)?;
+    if lost == 0 {
+        return broken("no ping was lost: the harm did no harm, so nothing was shown");
+    }
+    let node = stage.lab.plan.node(NODE)?;
+    let pairs = stage.lab.plan.cross_pairs();
+    let pairs: Vec<_> = pairs
+        .into_iter()
+        .filter(|(from, _)| from.name == node.name)
+        .collect();
+    all_answered(&pings(&stage.lab, &pairs)?)?;
+    Ok(format!(
+        "{sent} packets sent, {lost} of them held back, none in clear on the backbone ({seen}); tunnels back \
+         after {:.1} s more",
+        back.as_secs_f64()
+    ))
+}
+
+fn streams(stage: &Stage) -> Result<Vec<Stream>, LabError> {
+    let lab = &stage.lab;
+    let node = lab.plan.node(NODE)?;
+    let mut streams = Vec::new();
+    for to in lab.plan.nodes().filter(|to| to.zone != node.zone) {
+        for (machine, address) in [
+            (node.name.clone(), to.address),
+            (node.pod_name(), to.pod_address()),
+        ] {
+            streams.push(Stream::start(&Ping {
+                interval: Duration::from_millis(50),
+                marker: Some(MARKER),
+                ..Ping::quick(lab.machine(&machine)?, address.into())
+            })?);
+        }
+    }
+    Ok(streams)
+}

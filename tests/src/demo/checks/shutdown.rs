@@ -1,0 +1,82 @@
+//! A clean stop leaves no interface, address, route, rule or socket; and the lab leaves no process,
+//! namespace or change on the host.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use super::verdict::broken;
+use crate::demo::stage::Stage;
+use crate::demo::{CheckError, Outcome};
+use crate::lab::LabError;
+use crate::lab::network::DISCOVERY;
+use crate::lab::snapshot::Snapshot;
+
+pub(crate) fn run(stage: Stage) -> Outcome {
+    let nodes = stage.names().len();
+    for name in stage.names() {
+        let status = stage.lab.stop(name)?;
+        if !status.success() {
+            return broken(format!("meshd of {name} ended with {status} after SIGTERM"));
+        }
+    }
+    for (name, before) in &stage.bare {
+        nothing_left(&stage, name, before)?;
+    }
+    let status = stage.lab.stop(DISCOVERY)?;
+    if !status.success() {
+        return broken(format!(
+            "the discovery server ended with {status} after SIGTERM"
+        ));
+    }
+    let namespaces = namespaces(&stage)?;
+    let host = stage.host.clone();
+    drop(stage);
+    let left: Vec<_> = in_use()?.intersection(&namespaces).cloned().collect();
+    if !left.is_empty() {
+        return broken(format!(
+            "{} network namespaces are still in use",
+            left.len()
+        ));
+    }
+    let changes = Snapshot::of_host()?.changes_since(&host);
+    if !changes.is_empty() {
+        return broken(format!("the host changed: {}", changes.join("; ")));
+    }
+    Ok(format!(
+        "SIGTERM to {nodes} nodes: exit 0, links, addresses, rules and routes of all tables as before, no \
+         socket left; {} namespaces gone, host unchanged",
+        namespaces.len()
+    ))
+}
+
+fn nothing_left(stage: &Stage, name: &str, before: &Snapshot) -> Result<(), CheckError> {
+    let machine = stage.lab.machine(name)?;
+    let changes = Snapshot::of(machine)?.changes_since(before);
+    if !changes.is_empty() {
+        return broken(format!("left on {name}: {}", changes.join("; ")));
+    }
+    let sockets = machine.run("find", &["/run", "-type", "s"])?;
+    if !sockets.is_empty() {
+        return broken(format!("sockets left on {name}: {sockets}"));
+    }
+    Ok(())
+}
+
+/// The network namespaces of the lab.
+fn namespaces(stage: &Stage) -> Result<BTreeSet<PathBuf>, LabError> {
+    let machines = stage.lab.network().machines();
+    machines
+        .map(|machine| {
+            let path = PathBuf::from(format!("/proc/{}/ns/net", machine.pid()));
+            fs::read_link(&path).map_err(LabError::file("read", &path))
+        })
+        .collect()
+}
+
+/// The network namespaces of all processes.
+fn in_use() -> Result<BTreeSet<PathBuf>, LabError> {
+    let processes = fs::read_dir("/proc").map_err(LabError::io("list processes"))?;
+    let namespace = |entry: fs::DirEntry| fs::read_link(entry.path().join("ns/net")).ok();
+    Ok(processes.flatten().filter_map(namespace).collect())
+}
