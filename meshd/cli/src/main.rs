@@ -9,6 +9,8 @@ mod cli;
 mod client;
 mod clock;
 mod command;
+#[cfg(test)]
+mod documentation;
 mod exit;
 mod failure;
 mod output;
