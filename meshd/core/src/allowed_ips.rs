@@ -21,6 +21,7 @@ use mesh_proto::control::RefusedPrefix;
 
 use crate::filter::FilterProgram;
 use crate::settings::ExternalPeer;
+pub(crate) use check::is_wide;
 use check::{external_refusal, refusal};
 use contest::{Class, Contender, winner};
 use subtract::subtract;

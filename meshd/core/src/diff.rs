@@ -1,11 +1,16 @@
 //! Difference of desired and observed kernel state: the smallest list of changes, in an order in which no
 //! packet leaves in clear in between. Applies nothing itself.
 
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::network::{NetworkState, Route, Rule};
+use crate::network::{NetworkState, Route, RouteKind, Rule};
 
 /// One change to the kernel's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +45,61 @@ impl fmt::Display for Change {
     }
 }
 
-/// The changes that turn `observed` into `desired`; empty if they are equal.
+/// The changes that turn `observed` into `desired`; empty if they are equal. A desired MTU of 0 leaves
+/// the MTU alone.
+///
+/// The order closes before it opens:
+///
+/// 1. addresses and MTU: routes need their source
+/// 2. new routes, longest prefix first, so that the first one that covers an address is already the
+///    final one; of one prefix `unreachable` first. The kernel takes only one route of a prefix and
+///    metric, so a changed one is removed right before its successor, with `unreachable` behind it
+/// 3. new rules, in the order they are asked: exceptions before what they are exceptions from
+/// 4. old rules, last asked first
+/// 5. old routes, `throw` first and `unreachable` last
+/// 6. old addresses
 #[must_use]
 pub fn diff(desired: &NetworkState, observed: &NetworkState) -> Vec<Change> {
-    let _ = (desired, observed);
-    Vec::new()
+    let mut changes: Vec<Change> = desired
+        .addresses
+        .difference(&observed.addresses)
+        .map(|address| Change::AddAddress(*address))
+        .collect();
+    if desired.mtu != observed.mtu && desired.mtu != 0 {
+        changes.push(Change::SetMtu(desired.mtu));
+    }
+    let mut old: BTreeSet<Route> = difference(&observed.routes, &desired.routes);
+    let mut new: Vec<Route> = Vec::from_iter(difference(&desired.routes, &observed.routes));
+    new.sort_by_key(|route| Reverse((route.prefix.prefix_len(), route.metric)));
+    for route in new {
+        let replaced = old
+            .iter()
+            .find(|other| (other.prefix, other.metric) == (route.prefix, route.metric))
+            .copied();
+        if let Some(replaced) = replaced {
+            old.remove(&replaced);
+            changes.push(Change::RemoveRoute(replaced));
+        }
+        changes.push(Change::AddRoute(route));
+    }
+    let mut rules: Vec<Rule> = Vec::from_iter(difference(&desired.rules, &observed.rules));
+    rules.sort_by_key(|rule| rule.priority);
+    changes.extend(rules.into_iter().map(Change::AddRule));
+    let mut rules: Vec<Rule> = Vec::from_iter(difference(&observed.rules, &desired.rules));
+    rules.sort_by_key(|rule| Reverse(rule.priority));
+    changes.extend(rules.into_iter().map(Change::RemoveRule));
+    let mut old: Vec<Route> = old.into_iter().collect();
+    old.sort_by_key(|route| match route.kind {
+        RouteKind::Throw => 0,
+        RouteKind::Tunnel { .. } => 1,
+        RouteKind::Unreachable => 2,
+    });
+    changes.extend(old.into_iter().map(Change::RemoveRoute));
+    let gone = observed.addresses.difference(&desired.addresses);
+    changes.extend(gone.map(|address| Change::RemoveAddress(*address)));
+    changes
+}
+
+fn difference<T: Copy + Ord>(left: &BTreeSet<T>, right: &BTreeSet<T>) -> BTreeSet<T> {
+    left.difference(right).copied().collect()
 }

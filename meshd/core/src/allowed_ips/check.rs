@@ -71,7 +71,8 @@ fn in_mesh(prefix: IpNet, view: &LocalView<'_>) -> bool {
     IpNet::V6(view.mesh_prefix).contains(&prefix)
 }
 
-fn is_wide(prefix: IpNet) -> bool {
+/// True for prefixes, default routes among them, that nobody gets without being asked for.
+pub(crate) fn is_wide(prefix: IpNet) -> bool {
     let shortest = match prefix {
         IpNet::V4(_) => MIN_LENGTH_V4,
         IpNet::V6(_) => MIN_LENGTH_V6,
