@@ -1,16 +1,78 @@
-//! `Mesh`: joins the decisions. See the crate documentation for the loop around it.
+//! `Mesh`: joins the decisions. See the crate documentation for the loop around it. What belongs to one
+//! matter (membership, publishing, peers, …) is in a file of its own below; this one has the state, the
+//! inputs and the timers.
 
-use std::net::IpAddr;
+mod bypass;
+mod connecting;
+mod engine_events;
+mod explaining;
+mod host;
+mod host_problems;
+mod jitter;
+mod leases;
+mod liveness;
+mod membership;
+mod names;
+mod outbox;
+mod peer;
+mod peer_paths;
+mod peer_set;
+mod peering;
+mod problems;
+mod publish;
+mod publishing;
+mod reflexive;
+mod reports;
+mod routes;
+mod server_events;
+mod servers;
+mod showconf;
+mod status;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod timestamp;
+mod topology;
+mod zone_change;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
-use mesh_proto::control::{
-    CONTROL_VERSION, Explain, ExplainVerdict, Members, Paths, Peers, ShowConf, Status, Topology,
+use ipnet::{IpNet, Ipv6Net};
+use mesh_proto::control::{Explain, Members, Paths, Peers, ShowConf, Status, Topology};
+use mesh_proto::mesh_address::{mesh_address, mesh_prefix};
+use mesh_proto::{
+    ClusterKeys, ClusterSecret, IdentityKey, MemberId, StateId, VerifiedEnvelope, WgPrivateKey,
+    WgPublicKey,
 };
-use mesh_proto::mesh_address::mesh_address;
-use mesh_proto::{ClusterSecret, IdentityKey, MemberId, StateId, VerifiedEnvelope, WgPrivateKey};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 
+use self::host::Host;
+use self::membership::Membership;
+use self::names::Names;
+use self::outbox::Outbox;
+use self::peer::Peer;
+use self::publishing::Publisher;
+use self::reflexive::Reflexive;
+use self::reports::Reporter;
+use self::servers::Server;
+use self::timers::{Timer, Timers};
+use crate::allowed_ips::Resolution;
+use crate::candidates::Gathered;
+use crate::data_plane::EngineCommand;
+use crate::filter::FilterProgram;
+use crate::network::NetworkState;
 use crate::persistent::PersistentState;
+use crate::timing::{HOUSEKEEPING, SESSIONS_INTERVAL};
 use crate::{Action, Event, Input, Now, Settings};
+
+pub use self::membership::MAX_MEMBERS;
+
+/// Passes over timers that are due in one call: a recomputation makes peers, which are dialled at once.
+const PASSES: usize = 4;
 
 /// Keys and ids of one node. The identity and WireGuard keys are made once; the state id lives as long as
 /// the WireGuard device's sessions do.
@@ -51,43 +113,165 @@ pub struct FetchedReport {
 /// The mesh as one node sees and runs it.
 #[derive(Debug)]
 pub struct Mesh {
-    start: Start,
     id: MemberId,
+    public_key: WgPublicKey,
+    mesh_address: Ipv6Addr,
+    mesh_prefix: Ipv6Net,
+    settings: Settings,
+    peer_filter: Option<Arc<FilterProgram>>,
+    keys: NodeKeys,
+    cluster: Vec<ClusterKeys>,
+    rng: ChaCha20Rng,
+    started: Instant,
+    out: Outbox,
+    timers: Timers,
+    host: Host,
+    servers: Vec<Server>,
+    membership: Membership,
+    publisher: Publisher,
+    reporter: Reporter,
+    reflexive: Reflexive,
+    /// Peers by WireGuard key: members across a boundary, members on their way out, external ones.
+    peers: BTreeMap<WgPublicKey, Peer>,
+    /// Members that keep a tunnel although both records say native.
+    kept: BTreeSet<MemberId>,
+    /// Members whose WireGuard key another one, or this node, has.
+    key_clashes: BTreeSet<MemberId>,
+    names: Names,
+    own_addresses: Vec<IpAddr>,
+    gathered: Gathered,
+    resolution: Resolution,
+    owners: BTreeMap<IpNet, MemberId>,
+    network: Option<NetworkState>,
+    last_recompute: Option<Instant>,
+    last_persist: Option<Instant>,
+    record_error: Option<String>,
 }
 
 impl Mesh {
-    /// A mesh that knows its cache and nothing else. Yields actions at once.
+    /// A mesh that knows its cache and nothing else. Yields actions at once; the first of them is the
+    /// network state that fails closed.
     #[must_use]
     pub fn new(start: Start, now: Now) -> Self {
-        let _ = now;
         let id = start.keys.identity.public_key().member_id();
-        Self { start, id }
+        let mesh_id = start.secret.mesh_id();
+        let cluster = start.secret.keys();
+        let mut membership = Membership::new(mesh_id);
+        let own_record = membership.load(&start.cache, &cluster, id);
+        let mut mesh = Self {
+            id,
+            public_key: start.keys.wireguard.public_key(),
+            mesh_address: mesh_address(&mesh_id, &id),
+            mesh_prefix: mesh_prefix(&mesh_id),
+            peer_filter: None,
+            keys: start.keys,
+            cluster,
+            rng: ChaCha20Rng::from_seed(start.seed),
+            started: now.instant,
+            out: Outbox::default(),
+            timers: Timers::default(),
+            host: Host::default(),
+            servers: Vec::new(),
+            membership,
+            publisher: Publisher::new(start.cache.record_sequence, own_record),
+            reporter: Reporter::new(start.cache.report_sequence),
+            reflexive: Reflexive::default(),
+            peers: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            key_clashes: BTreeSet::new(),
+            names: Names::default(),
+            own_addresses: Vec::new(),
+            gathered: Gathered::default(),
+            resolution: Resolution::default(),
+            owners: start.cache.prefix_owners,
+            network: None,
+            last_recompute: None,
+            last_persist: None,
+            record_error: None,
+            settings: start.settings,
+        };
+        mesh.settings_changed();
+        mesh.recompute(now);
+        for (timer, after) in [
+            (Timer::Housekeeping, HOUSEKEEPING),
+            (Timer::Sessions, SESSIONS_INTERVAL),
+        ] {
+            mesh.timers.set(timer, Some(now.instant + after));
+        }
+        mesh.handle_timeout(now);
+        mesh
     }
 
     /// Takes in something that happened.
     pub fn handle_input(&mut self, input: Input, now: Now) {
-        let _ = (input, now);
+        match input {
+            Input::Engine(event) => self.engine_event(event, now),
+            Input::Discovery { server, event } => self.server_event(server, event, now),
+            Input::Leave => self.leave(now),
+            Input::Reload(settings) => {
+                self.settings = *settings;
+                self.settings_changed();
+                self.recompute(now);
+            }
+            Input::HostFacts(facts) => {
+                if self.host.set_facts(facts, now.instant) {
+                    self.resend_network();
+                }
+            }
+            Input::Links(links) => {
+                if self.host.set_links(links) {
+                    self.reflexive.ask_again(now.instant);
+                    self.arm_stun();
+                    self.recompute(now);
+                }
+            }
+            Input::ZoneFile(zone) => {
+                self.host.zone_file = Some(zone);
+                self.recompute(now);
+            }
+            Input::StaticEndpoints { addresses, failed } => {
+                self.host.static_addresses = addresses;
+                self.host.static_failed = failed;
+                self.mark_dirty(now.instant);
+            }
+            Input::DiscoveryAddresses(addresses) => {
+                self.host.discovery = addresses;
+                self.recompute(now);
+            }
+        }
+        self.handle_timeout(now);
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        let _ = now;
+        for _ in 0..PASSES {
+            let mut due = Vec::new();
+            while let Some(timer) = self.timers.pop_due(now.instant) {
+                due.push(timer);
+            }
+            if due.is_empty() {
+                return;
+            }
+            for timer in due {
+                self.fire(timer, now);
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] wants to be called, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        self.timers.next()
     }
 
     /// The next thing to be done.
     pub fn poll_action(&mut self) -> Option<Action> {
-        None
+        self.out.next_action()
     }
 
     /// The next thing to be logged.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.out.next_event()
     }
 
     /// This node's member id.
@@ -99,97 +283,100 @@ impl Mesh {
     /// Members whose reports a topology wants.
     #[must_use]
     pub fn report_sources(&self) -> Vec<MemberId> {
-        Vec::new()
+        self.membership.iter().map(|(id, _)| *id).collect()
     }
 
     /// `meshctl status`.
     #[must_use]
     pub fn status(&self, now: Now) -> Status {
-        let _ = now;
-        let settings = &self.start.settings;
-        Status {
-            version: CONTROL_VERSION,
-            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
-            node: settings.name.clone(),
-            id: self.id,
-            cluster: self.start.secret.keys()[0].cluster_id(),
-            zone: String::new(),
-            backend: settings.wireguard.backend,
-            backend_reason: settings.wireguard.backend_reason.clone(),
-            interface: settings.wireguard.interface.clone(),
-            listen_port: settings.wireguard.listen_port,
-            mtu: settings.wireguard.mtu.unwrap_or(1420),
-            mesh_address: mesh_address(&self.start.secret.mesh_id(), &self.id),
-            public_key: self.start.keys.wireguard.public_key(),
-            candidates: Vec::new(),
-            discovery: Vec::new(),
-            members: 0,
-            peers_up: 0,
-            peers_down: 0,
-            problems: Vec::new(),
-        }
+        self.build_status(now)
     }
 
     /// `meshctl peers`.
     #[must_use]
     pub fn peers(&self, now: Now) -> Peers {
-        let _ = now;
-        Peers {
-            version: CONTROL_VERSION,
-            peers: Vec::new(),
-        }
+        self.build_peers(now)
     }
 
     /// `meshctl members`.
     #[must_use]
     pub fn members(&self, now: Now) -> Members {
         let _ = now;
-        Members {
-            version: CONTROL_VERSION,
-            members: Vec::new(),
-        }
+        self.build_members()
     }
 
     /// `meshctl paths NAME`; none if no peer has that name, unique name or id.
     #[must_use]
     pub fn paths(&self, name: &str, now: Now) -> Option<Paths> {
-        let _ = (name, now);
-        None
+        self.build_paths(name, now)
     }
 
     /// `meshctl topology`, from the records, this node's view and the reports of others.
     #[must_use]
     pub fn topology(&self, reports: &[FetchedReport], now: Now) -> Topology {
-        let _ = (reports, now);
-        Topology {
-            version: CONTROL_VERSION,
-            zones: Vec::new(),
-            links: Vec::new(),
-        }
+        let _ = now;
+        self.build_topology(reports)
     }
 
     /// `meshctl explain IP`.
     #[must_use]
     pub fn explain(&self, address: IpAddr, now: Now) -> Explain {
         let _ = now;
-        Explain {
-            version: CONTROL_VERSION,
-            address,
-            verdict: ExplainVerdict::Native,
-            rule: String::new(),
-            route: None,
-            peer: None,
-            peer_state: None,
-            endpoint: None,
-            steps: Vec::new(),
-        }
+        self.build_explain(address)
     }
 
     /// `meshctl showconf`, or with a name `showconf --as-peer NAME`: what that external peer has to
     /// configure. None if there is no such peer.
     #[must_use]
     pub fn showconf(&self, as_peer: Option<&str>, now: Now) -> Option<ShowConf> {
-        let _ = (as_peer, now);
-        None
+        let _ = now;
+        self.build_showconf(as_peer)
+    }
+
+    fn fire(&mut self, timer: Timer, now: Now) {
+        match timer {
+            Timer::Recompute => self.recompute(now),
+            Timer::Publish => self.publish(now),
+            Timer::Leave => self.out.act(Action::Stop),
+            Timer::Persist => self.persist(now.instant),
+            Timer::Report => self.send_report(now),
+            Timer::Peer(key) => self.service_peer(key, now),
+            Timer::Stun => {
+                for (path, bytes) in self.reflexive.take_due(now.instant, &mut self.rng) {
+                    self.out.engine(EngineCommand::SendDatagram { path, bytes });
+                }
+                self.arm_stun();
+            }
+            Timer::Sessions => {
+                if !self.peers.is_empty() {
+                    self.out.engine(EngineCommand::ReadSessions);
+                }
+                self.timers
+                    .set(Timer::Sessions, Some(now.instant + SESSIONS_INTERVAL));
+            }
+            Timer::Housekeeping => self.keep_house(now),
+        }
+    }
+
+    fn keep_house(&mut self, now: Now) {
+        if self.reflexive.expire(now.instant) {
+            self.mark_dirty(now.instant);
+        }
+        self.forget_dead(now);
+        if self.host.wants_resend(now.instant) {
+            self.resend_network();
+        }
+        self.timers
+            .set(Timer::Housekeeping, Some(now.instant + HOUSEKEEPING));
+    }
+
+    fn arm_stun(&mut self) {
+        self.timers.set(Timer::Stun, self.reflexive.next_due());
+    }
+
+    fn resend_network(&mut self) {
+        if let Some(network) = self.network.clone() {
+            self.out.act(Action::ApplyNetwork(Box::new(network)));
+        }
     }
 }

@@ -1,0 +1,108 @@
+//! Engine events: what the data plane says, taken to the peer it is about.
+
+use mesh_proto::WgPublicKey;
+use mesh_proto::control::PeerState;
+use mesh_proto::probe::Probe;
+
+use super::Mesh;
+use super::peer::{Peer, PeerKind, Scene};
+use crate::Now;
+use crate::data_plane::{EngineEvent, PathId, SessionState};
+use crate::event::Level;
+use crate::timing::EXTERNAL_UP;
+
+impl Mesh {
+    pub(super) fn engine_event(&mut self, event: EngineEvent, now: Now) {
+        match event {
+            EngineEvent::HandshakeDone { peer, path, .. } => {
+                self.with_peer(peer, now, |peer, scene| peer.handshake_done(path, scene));
+            }
+            EngineEvent::OtherPath { peer, path } => {
+                self.with_peer(peer, now, |peer, scene| peer.other_path(path, scene));
+            }
+            EngineEvent::Probe {
+                peer,
+                path,
+                payload,
+            } => self.probe_received(peer, path, &payload, now),
+            EngineEvent::Datagram { path, bytes } => {
+                let changed =
+                    self.reflexive
+                        .answered(path.remote, &bytes, now.instant, &mut self.rng);
+                self.arm_stun();
+                if changed {
+                    self.mark_dirty(now.instant);
+                }
+            }
+            EngineEvent::SendFailed { peer, path, error } => match peer {
+                Some(peer) => {
+                    self.with_peer(peer, now, |peer, scene| {
+                        peer.send_failed(path, &error, scene);
+                    });
+                }
+                None => {
+                    let message = format!("sending to {path} failed: {error}");
+                    self.out.event("send_failed", Level::Debug, message);
+                }
+            },
+            EngineEvent::WantsSession { peer } => {
+                self.with_peer(peer, now, |peer, _| {
+                    if !peer.boundary.is_closing() {
+                        peer.dial.ensure(now.instant);
+                    }
+                });
+            }
+            EngineEvent::Sessions(sessions) => {
+                for session in sessions {
+                    self.with_peer(session.peer, now, |peer, scene| {
+                        session_read(peer, &session, scene);
+                    });
+                }
+            }
+            EngineEvent::InterfaceRecreated => {
+                self.host.recreated = Some(now.instant);
+                let message = "somebody deleted the tunnel interface; it was made again";
+                self.out.event("interface_recreated", Level::Warn, message);
+                self.resend_network();
+            }
+        }
+    }
+
+    fn probe_received(&mut self, peer: WgPublicKey, path: PathId, payload: &[u8], now: Now) {
+        let Some(probe) = Probe::decode(payload) else {
+            return;
+        };
+        let waits = self.with_peer(peer, now, |peer, scene| {
+            let held = peer.probe(path, &probe, scene);
+            let news = held > peer.boundary.held_by_peer;
+            peer.boundary.held_by_peer = peer.boundary.held_by_peer.max(held);
+            peer.member().filter(|_| news)
+        });
+        // A member whose tunnel is only kept may have said what it was kept for.
+        if waits.flatten().is_some_and(|id| self.kept.contains(&id)) {
+            self.mark_dirty(now.instant);
+        }
+    }
+}
+
+/// Counters of one peer. An external peer has nothing else to be judged by.
+fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) {
+    peer.session.rx_bytes = session.rx_bytes;
+    peer.session.tx_bytes = session.tx_bytes;
+    peer.session.last_handshake = peer.session.last_handshake.max(session.last_handshake);
+    if let Some(at) = session.last_receive {
+        peer.live.counted(at);
+    }
+    if peer.path.is_none()
+        && let Some(path) = session.path
+        && peer.allows(path.remote)
+    {
+        peer.path = Some(path);
+    }
+    let fresh = session
+        .last_handshake
+        .is_some_and(|at| scene.now.instant.saturating_duration_since(at) < EXTERNAL_UP);
+    if peer.kind == PeerKind::External && fresh {
+        peer.set_state(PeerState::Up, "handshake done", scene);
+    }
+}

@@ -1,0 +1,329 @@
+//! Membership: who is in the cluster, by what they publish. Holds records and leases; knows nothing of
+//! tunnels. Only a leave, or a lease over for long together with a dead data plane, removes a member.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::time::{Duration, Instant};
+
+use mesh_proto::discovery::EncodedEnvelope;
+use mesh_proto::envelope::EnvelopeError;
+use mesh_proto::mesh_address::mesh_address;
+use mesh_proto::record::RecordError;
+use mesh_proto::{ClusterKeys, EnvelopeKind, MemberId, MeshId, Record, Sequence, VerifiedEnvelope};
+
+use super::leases::Leases;
+use crate::persistent::{PersistentMember, PersistentState};
+use crate::timing::FORGET_AFTER;
+
+/// Members a node keeps; more are refused and counted.
+pub const MAX_MEMBERS: usize = 20_000;
+/// Tombstones a node keeps; beyond that the oldest sequences go first.
+const MAX_REMOVED: usize = 20_000;
+
+/// One other member.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) record: Record,
+    pub(super) sequence: Sequence,
+    pub(super) mesh_address: Ipv6Addr,
+    pub(super) first_seen_ms: u64,
+    pub(super) leases: Leases,
+    encoded: EncodedEnvelope,
+}
+
+/// What an accepted envelope changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// A member that was not known.
+    Joined,
+    /// A newer record of a known member.
+    Changed,
+    /// Nothing but its lease.
+    Refreshed,
+    /// It left for good; its name.
+    Left(Option<String>),
+}
+
+/// Why an envelope was refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("sequence {got} is below {held}, which was seen already")]
+    Rollback { held: Sequence, got: Sequence },
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("a report is not a record")]
+    Kind,
+    #[error("there are {MAX_MEMBERS} members already")]
+    Full,
+    #[error("its lease has been over for long and it is not known here")]
+    LongOver,
+}
+
+/// Envelopes refused since the start, by reason.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct RefusalCounts {
+    pub(super) rollback: u64,
+    pub(super) sealed: u64,
+    pub(super) malformed: u64,
+    pub(super) full: u64,
+}
+
+/// What a server says of a member's lease.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeaseNews {
+    pub(super) server: usize,
+    pub(super) fresh: bool,
+    pub(super) stale: Duration,
+    pub(super) at: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Membership {
+    mesh: MeshId,
+    members: BTreeMap<MemberId, Member>,
+    removed: BTreeMap<MemberId, Sequence>,
+    refused: RefusalCounts,
+}
+
+impl Membership {
+    pub(super) const fn new(mesh: MeshId) -> Self {
+        Self {
+            mesh,
+            members: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            refused: RefusalCounts {
+                rollback: 0,
+                sealed: 0,
+                malformed: 0,
+                full: 0,
+            },
+        }
+    }
+
+    /// Takes over what the disk cache holds, except `own`, which it returns. Bad entries are counted.
+    pub(super) fn load(
+        &mut self,
+        cache: &PersistentState,
+        keys: &[ClusterKeys],
+        own: MemberId,
+    ) -> Option<Record> {
+        self.removed = cache.removed.clone();
+        let mut own_record = None;
+        for entry in &cache.members {
+            let envelope = entry
+                .envelope
+                .decode()
+                .and_then(|envelope| envelope.verify());
+            let Ok(envelope) = envelope else {
+                self.refused.malformed += 1;
+                continue;
+            };
+            if envelope.member() == own {
+                own_record = open_record(&envelope, keys).ok();
+            } else if let Err(refusal) = self.admit(&envelope, keys, entry.first_seen_ms) {
+                self.count(&refusal);
+            }
+        }
+        own_record
+    }
+
+    /// Takes in what a server handed out. `clock_ms` is remembered as the time of first contact.
+    pub(super) fn hear(
+        &mut self,
+        envelope: &VerifiedEnvelope,
+        keys: &[ClusterKeys],
+        lease: LeaseNews,
+        clock_ms: u64,
+    ) -> Result<Admitted, Refusal> {
+        let forgotten = !self.members.contains_key(&envelope.member())
+            && envelope.kind() == EnvelopeKind::Record
+            && !lease.fresh
+            && lease.stale > FORGET_AFTER;
+        if forgotten {
+            return Err(Refusal::LongOver);
+        }
+        let outcome = self.admit(envelope, keys, clock_ms);
+        match &outcome {
+            Ok(_) => {
+                if let Some(member) = self.members.get_mut(&envelope.member()) {
+                    member.leases.set(lease);
+                }
+            }
+            Err(refusal) => self.count(refusal),
+        }
+        outcome
+    }
+
+    /// A server's clock says that the lease of this record is over. False if nothing changed.
+    pub(super) fn lease_ended(
+        &mut self,
+        id: &MemberId,
+        sequence: Sequence,
+        lease: LeaseNews,
+    ) -> bool {
+        self.members
+            .get_mut(id)
+            .filter(|member| member.sequence <= sequence)
+            .is_some_and(|member| {
+                let before = member.leases.is_fresh();
+                member.leases.set(lease);
+                before != member.leases.is_fresh()
+            })
+    }
+
+    /// Forgets what was said of leases, for servers that are configured anew.
+    pub(super) fn forget_leases(&mut self) {
+        for member in self.members.values_mut() {
+            member.leases = Leases::default();
+        }
+    }
+
+    /// Removes members whose lease is over for long and that `alive` does not vouch for. Their
+    /// sequences stay, so that an old record does not bring them back.
+    pub(super) fn forget_dead(
+        &mut self,
+        now: Instant,
+        alive: impl Fn(&MemberId) -> bool,
+    ) -> Vec<(MemberId, String)> {
+        let dead: Vec<MemberId> = self
+            .members
+            .iter()
+            .filter(|(id, member)| member.leases.are_long_over(now) && !alive(id))
+            .map(|(id, _)| *id)
+            .collect();
+        dead.into_iter()
+            .filter_map(|id| {
+                let member = self.members.remove(&id)?;
+                // One below, so that the same record counts when its author renews it.
+                self.bury(id, Sequence(member.sequence.0.saturating_sub(1)));
+                Some((id, member.record.name))
+            })
+            .collect()
+    }
+
+    pub(super) fn get(&self, id: &MemberId) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&MemberId, &Member)> + Clone {
+        self.members.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) const fn refused(&self) -> RefusalCounts {
+        self.refused
+    }
+
+    /// What the disk cache has to hold of members.
+    pub(super) fn persistent(&self) -> (Vec<PersistentMember>, BTreeMap<MemberId, Sequence>) {
+        let members = self
+            .members
+            .values()
+            .map(|member| PersistentMember {
+                envelope: member.encoded.clone(),
+                first_seen_ms: member.first_seen_ms,
+            })
+            .collect();
+        (members, self.removed.clone())
+    }
+
+    fn admit(
+        &mut self,
+        envelope: &VerifiedEnvelope,
+        keys: &[ClusterKeys],
+        first_seen_ms: u64,
+    ) -> Result<Admitted, Refusal> {
+        let (id, got) = (envelope.member(), envelope.sequence());
+        if let Some(held) = self.removed.get(&id).copied()
+            && got <= held
+        {
+            return Err(Refusal::Rollback { held, got });
+        }
+        let known = self.members.get(&id).map(|member| member.sequence);
+        match known {
+            Some(held) if got < held => return Err(Refusal::Rollback { held, got }),
+            Some(held) if got == held && envelope.kind() == EnvelopeKind::Record => {
+                return Ok(Admitted::Refreshed);
+            }
+            _ => {}
+        }
+        match envelope.kind() {
+            EnvelopeKind::Left => {
+                // Opening proves that the writer knows the cluster secret.
+                envelope.open(keys)?;
+                let name = self.members.remove(&id).map(|member| member.record.name);
+                self.bury(id, got);
+                Ok(Admitted::Left(name))
+            }
+            EnvelopeKind::Report => Err(Refusal::Kind),
+            EnvelopeKind::Record => self.store(envelope, keys, first_seen_ms),
+        }
+    }
+
+    fn store(
+        &mut self,
+        envelope: &VerifiedEnvelope,
+        keys: &[ClusterKeys],
+        first_seen_ms: u64,
+    ) -> Result<Admitted, Refusal> {
+        let id = envelope.member();
+        let record = open_record(envelope, keys)?;
+        let encoded = EncodedEnvelope::from_bytes(&envelope.encode());
+        if let Some(member) = self.members.get_mut(&id) {
+            member.record = record;
+            member.sequence = envelope.sequence();
+            member.encoded = encoded;
+            return Ok(Admitted::Changed);
+        }
+        if self.members.len() >= MAX_MEMBERS {
+            return Err(Refusal::Full);
+        }
+        self.removed.remove(&id);
+        self.members.insert(
+            id,
+            Member {
+                record,
+                sequence: envelope.sequence(),
+                mesh_address: mesh_address(&self.mesh, &id),
+                first_seen_ms,
+                leases: Leases::default(),
+                encoded,
+            },
+        );
+        Ok(Admitted::Joined)
+    }
+
+    fn bury(&mut self, id: MemberId, sequence: Sequence) {
+        self.removed.insert(id, sequence);
+        if self.removed.len() > MAX_REMOVED {
+            let oldest = self.removed.iter().min_by_key(|(_, sequence)| **sequence);
+            if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                self.removed.remove(&oldest);
+            }
+        }
+    }
+
+    const fn count(&mut self, refusal: &Refusal) {
+        let count = match refusal {
+            Refusal::Rollback { .. } => &mut self.refused.rollback,
+            Refusal::Envelope(EnvelopeError::Sealed | EnvelopeError::Cluster) => {
+                &mut self.refused.sealed
+            }
+            Refusal::Full => &mut self.refused.full,
+            Refusal::LongOver => return,
+            Refusal::Envelope(_) | Refusal::Record(_) | Refusal::Kind => {
+                &mut self.refused.malformed
+            }
+        };
+        *count += 1;
+    }
+}
+
+fn open_record(envelope: &VerifiedEnvelope, keys: &[ClusterKeys]) -> Result<Record, Refusal> {
+    Ok(Record::decode(&envelope.open(keys)?)?)
+}

@@ -1,0 +1,308 @@
+//! Peer set: from tunnels and their claims to the peers of the engine. Only differences go out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use mesh_proto::{Candidate, CandidateKind, MemberId, Record, WgPublicKey};
+
+use super::Mesh;
+use super::membership::Member;
+use super::peer::{Peer, PeerKind, Scene};
+use super::routes::all_addresses;
+use super::timers::Timer;
+use crate::Now;
+use crate::candidates::{self, DialContext, RankedEndpoint};
+use crate::data_plane::{EngineCommand, PeerSpec};
+use crate::event::Level;
+use crate::links::LinkSnapshot;
+use crate::network::Family;
+use crate::settings::ExternalPeer;
+use crate::timing::KEEPALIVE;
+
+/// New peers of one recomputation that are dialled in the same instant; each further one waits
+/// [`DIAL_PACE`] longer, so that a restart in a large mesh does not stall on handshakes.
+const DIAL_BURST: u32 = 64;
+const DIAL_PACE: Duration = Duration::from_millis(1);
+
+/// A peer as it shall be.
+struct Wanted {
+    kind: PeerKind,
+    spec: PeerSpec,
+    label: String,
+    endpoints: Vec<RankedEndpoint>,
+    /// Both records want the tunnel; otherwise it is only kept for now.
+    agreed: bool,
+}
+
+impl Mesh {
+    /// Brings the peers to what `tunnels` and the allowed IPs ask for.
+    pub(super) fn update_peers(
+        &mut self,
+        links: &LinkSnapshot,
+        own: &Record,
+        tunnels: &BTreeMap<MemberId, bool>,
+        now: Now,
+    ) {
+        let wanted = self.wanted_peers(links, tunnels);
+        self.retire_peers(&wanted, now.instant);
+        let mut fresh = 0;
+        for (key, wanted) in wanted {
+            self.upsert_peer(key, wanted, own, &mut fresh, now);
+        }
+        let own = self.own_facts();
+        for (key, peer) in &self.peers {
+            self.timers.set_for(Timer::Peer(*key), peer.next_due(&own));
+        }
+    }
+
+    fn wanted_peers(
+        &mut self,
+        links: &LinkSnapshot,
+        tunnels: &BTreeMap<MemberId, bool>,
+    ) -> BTreeMap<WgPublicKey, Wanted> {
+        let own_addresses = all_addresses(links);
+        let context = DialContext {
+            mesh_prefix: self.mesh_prefix,
+            own_addresses: &own_addresses,
+            via_tunnel: &links.via_tunnel,
+            has_v4: can_send(links, Family::V4),
+            has_v6: can_send(links, Family::V6),
+        };
+        let mut wanted = BTreeMap::new();
+        for external in &self.settings.external_peers {
+            let allowed = self.resolution.external.get(&external.name);
+            let peer = wanted_external(external, allowed.cloned().unwrap_or_default());
+            wanted.insert(external.public_key, peer);
+        }
+        // Whoever was known first keeps a WireGuard key that two members claim.
+        let mut members: Vec<_> = tunnels
+            .iter()
+            .filter_map(|(id, agreed)| Some((self.membership.get(id)?, *id, *agreed)))
+            .collect();
+        members.sort_by_key(|(member, id, _)| (member.first_seen_ms, *id));
+        self.key_clashes.clear();
+        for (member, id, agreed) in members {
+            let key = member.record.wireguard_key;
+            if key == self.public_key || wanted.contains_key(&key) {
+                self.key_clashes.insert(id);
+                continue;
+            }
+            let endpoints = candidates::endpoints(
+                &member.record.candidates,
+                self.peer_filter.as_deref(),
+                &context,
+            );
+            wanted.insert(key, self.wanted_member(id, member, endpoints, agreed));
+        }
+        wanted
+    }
+
+    fn wanted_member(
+        &self,
+        id: MemberId,
+        member: &Member,
+        endpoints: Vec<RankedEndpoint>,
+        agreed: bool,
+    ) -> Wanted {
+        Wanted {
+            kind: PeerKind::Member {
+                id,
+                mesh_address: member.mesh_address,
+                held: member.sequence,
+            },
+            spec: PeerSpec {
+                public_key: member.record.wireguard_key,
+                preshared_key: Some(self.cluster[0].preshared_key(&self.id, &id)),
+                allowed_ips: self
+                    .resolution
+                    .allowed
+                    .get(&id)
+                    .cloned()
+                    .unwrap_or_default(),
+                mesh_address: Some(member.mesh_address),
+                keepalive: Some(KEEPALIVE),
+                endpoint_filter: self.peer_filter.clone(),
+            },
+            label: self.names.of(&id),
+            endpoints,
+            agreed,
+        }
+    }
+
+    /// Removes peers that are not wanted; one that only became native can still send for a while.
+    fn retire_peers(&mut self, wanted: &BTreeMap<WgPublicKey, Wanted>, now: Instant) {
+        let taken: BTreeSet<IpNet> = wanted
+            .values()
+            .flat_map(|wanted| wanted.spec.allowed_ips.iter().copied())
+            .collect();
+        let unwanted: Vec<WgPublicKey> = self
+            .peers
+            .keys()
+            .filter(|key| !wanted.contains_key(key))
+            .copied()
+            .collect();
+        for key in unwanted {
+            let held = self.peers[&key].member().and_then(|id| {
+                let member = self.membership.get(&id)?;
+                (member.record.wireguard_key == key).then_some(member.sequence)
+            });
+            let Some(peer) = self.peers.get_mut(&key) else {
+                continue;
+            };
+            let goes_on = peer.is_alive() || peer.boundary.is_closing();
+            let (Some(sequence), true) = (held, goes_on) else {
+                self.remove_peer(key);
+                continue;
+            };
+            if !peer.boundary.is_closing() {
+                peer.boundary.close(now);
+                peer.ping_at(now);
+                peer.dial.stop();
+                let why = "both ends are in one zone: native from now on";
+                self.out
+                    .peer_event("tunnel_closed", Level::Info, &peer.label, why);
+            }
+            if let PeerKind::Member { held, .. } = &mut peer.kind {
+                *held = sequence;
+            }
+            let before = peer.spec.allowed_ips.len();
+            peer.spec
+                .allowed_ips
+                .retain(|prefix| !taken.contains(prefix));
+            if peer.spec.allowed_ips.len() != before {
+                let spec = Box::new(peer.spec.clone());
+                self.out.engine(EngineCommand::SetPeer(spec));
+            }
+        }
+    }
+
+    fn upsert_peer(
+        &mut self,
+        key: WgPublicKey,
+        wanted: Wanted,
+        own: &Record,
+        fresh: &mut u32,
+        now: Now,
+    ) {
+        let mut start = now.instant;
+        let is_new = self.peers.get(&key).is_none_or(|peer| {
+            std::mem::discriminant(&peer.kind) != std::mem::discriminant(&wanted.kind)
+        });
+        if is_new {
+            *fresh += 1;
+            start += DIAL_PACE * fresh.saturating_sub(DIAL_BURST);
+            let label = wanted.label.clone();
+            let peer = Peer::new(wanted.kind, wanted.spec.clone(), label, now.instant);
+            self.peers.insert(key, peer);
+        }
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        if is_new || peer.spec != wanted.spec {
+            self.out
+                .engine(EngineCommand::SetPeer(Box::new(wanted.spec.clone())));
+        }
+        if peer.kind != wanted.kind {
+            // The peer learns at once that its new record arrived.
+            peer.ping_at(now.instant);
+        }
+        (peer.kind, peer.spec, peer.label) = (wanted.kind, wanted.spec, wanted.label);
+        if wanted.agreed {
+            peer.boundary.wanted(own);
+        }
+        peer.set_endpoints(wanted.endpoints, start);
+    }
+
+    pub(super) fn remove_peer(&mut self, key: WgPublicKey) {
+        if let Some(peer) = self.peers.remove(&key) {
+            self.timers.set(Timer::Peer(key), None);
+            self.out.engine(EngineCommand::RemovePeer(key));
+            self.out
+                .peer_event("peer_removed", Level::Info, &peer.label, "no longer a peer");
+        }
+    }
+
+    /// Lets `act` work on a peer and arms its timer again.
+    pub(super) fn with_peer<R>(
+        &mut self,
+        key: WgPublicKey,
+        now: Now,
+        act: impl FnOnce(&mut Peer, &mut Scene<'_>) -> R,
+    ) -> Option<R> {
+        let own = self.own_facts();
+        let peer = self.peers.get_mut(&key)?;
+        let before = (peer.state, peer.path_kind());
+        let was_alive = peer.is_alive();
+        let mut scene = Scene {
+            now,
+            out: &mut self.out,
+            rng: &mut self.rng,
+            own,
+        };
+        let result = act(peer, &mut scene);
+        self.timers.set_for(Timer::Peer(key), peer.next_due(&own));
+        let changed = before != (peer.state, peer.path_kind());
+        let flipped = was_alive != peer.is_alive();
+        let kept = peer.member().is_some_and(|id| self.kept.contains(&id));
+        if flipped && (kept || !self.owners.is_empty()) {
+            self.mark_dirty(now.instant);
+        }
+        if changed {
+            self.report_changed(now.instant);
+        }
+        Some(result)
+    }
+
+    pub(super) fn service_peer(&mut self, key: WgPublicKey, now: Now) {
+        let over = self
+            .peers
+            .get(&key)
+            .and_then(|peer| peer.boundary.closes_at())
+            .is_some_and(|at| at <= now.instant);
+        if over {
+            self.remove_peer(key);
+            return;
+        }
+        let rerouted = self.with_peer(key, now, |peer, scene| peer.service(scene));
+        if rerouted == Some(true) {
+            self.recompute(now);
+        }
+    }
+}
+
+fn wanted_external(external: &ExternalPeer, allowed_ips: Vec<IpNet>) -> Wanted {
+    let endpoints = external.endpoint.iter().map(|address| RankedEndpoint {
+        candidate: Candidate {
+            address: *address,
+            kind: CandidateKind::Static,
+        },
+        usable: true,
+        class: 0,
+        reason: "configured in externalPeers".to_owned(),
+    });
+    Wanted {
+        kind: PeerKind::External,
+        spec: PeerSpec {
+            public_key: external.public_key,
+            preshared_key: external.preshared_key.clone(),
+            allowed_ips,
+            mesh_address: None,
+            keepalive: external.endpoint.map(|_| KEEPALIVE),
+            endpoint_filter: None,
+        },
+        label: external.name.clone(),
+        endpoints: endpoints.collect(),
+        agreed: true,
+    }
+}
+
+/// True if the host has a global address of that family to send from.
+fn can_send(links: &LinkSnapshot, family: Family) -> bool {
+    links
+        .links
+        .iter()
+        .filter(|link| link.up)
+        .flat_map(|link| &link.addresses)
+        .any(|own| own.global && !own.unusable && Family::of(own.address.addr()) == family)
+}

@@ -1,0 +1,190 @@
+//! Publishing: the own record, its sequence, conflicts over it, and the leave. Persisting before
+//! publishing is the mesh's part.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use mesh_proto::discovery::EncodedEnvelope;
+use mesh_proto::record::RecordError;
+use mesh_proto::{EnvelopeKind, Record, Sequence, VerifiedEnvelope};
+
+use crate::timing::{CONFLICT_GAP, CONFLICT_WINDOW, LEAVE_WAIT, PUBLISH_COALESCE};
+
+/// Conflicts remembered; more than these in one [`CONFLICT_WINDOW`] tell nothing new.
+const MAX_CONFLICTS: usize = 8;
+
+/// What is published now.
+#[derive(Debug)]
+struct Published {
+    record: Record,
+    sequence: Sequence,
+    encoded: EncodedEnvelope,
+}
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    /// Highest sequence ever used or adopted.
+    last: Option<Sequence>,
+    current: Option<Published>,
+    /// Sequence of the first record with the zone and mode of the current one.
+    boundary: Sequence,
+    /// Zone of the record before the restart; stands in until this run knows better.
+    cached: Option<Record>,
+    leaving: Option<(Sequence, Instant)>,
+    conflicts: VecDeque<Instant>,
+    /// A server holds something newer than the current record: publish it again, not before then.
+    again: Option<Instant>,
+}
+
+impl Publisher {
+    pub(super) const fn new(last: Option<Sequence>, cached: Option<Record>) -> Self {
+        Self {
+            last,
+            current: None,
+            boundary: Sequence(0),
+            cached,
+            leaving: None,
+            conflicts: VecDeque::new(),
+            again: None,
+        }
+    }
+
+    /// The record in force: published, or from the cache.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.current
+            .as_ref()
+            .map(|published| &published.record)
+            .or(self.cached.as_ref())
+    }
+
+    /// Sequence of what is published; 0 if nothing is.
+    pub(super) fn sequence(&self) -> Sequence {
+        self.current
+            .as_ref()
+            .map_or(Sequence(0), |published| published.sequence)
+    }
+
+    pub(super) const fn last(&self) -> Option<Sequence> {
+        self.last
+    }
+
+    /// The published record that first had this zone and mode; none if they are not published yet.
+    pub(super) fn boundary(&self, record: &Record) -> Option<Sequence> {
+        self.current
+            .as_ref()
+            .filter(|published| same_boundary(&published.record, record))
+            .map(|_| self.boundary)
+    }
+
+    pub(super) fn encoded(&self) -> Option<&EncodedEnvelope> {
+        self.current.as_ref().map(|published| &published.encoded)
+    }
+
+    /// When `record` has to be published: never if it says nothing new, at once if it is the first or
+    /// moves the node across a zone boundary, otherwise after a moment.
+    pub(super) fn due(&self, record: &Record, now: Instant) -> Option<Instant> {
+        if self.leaving.is_some() {
+            return None;
+        }
+        if let Some(again) = self.again {
+            return Some(again.max(now));
+        }
+        match &self.current {
+            Some(published) if published.record == *record => None,
+            Some(published) if same_boundary(&published.record, record) => {
+                Some(now + PUBLISH_COALESCE)
+            }
+            _ => Some(now),
+        }
+    }
+
+    /// True while publishing again would only feed a quarrel over sequences.
+    pub(super) fn waits_for_conflict(&self, now: Instant) -> bool {
+        self.again.is_some_and(|again| now < again)
+    }
+
+    /// The sequence to use next; it counts as used from now on.
+    pub(super) fn take_sequence(&mut self, clock_ms: u64) -> Sequence {
+        let next = Sequence::next(self.last, clock_ms);
+        self.last = Some(next);
+        next
+    }
+
+    /// The plaintext of a record.
+    pub(super) fn plaintext(record: &Record) -> Result<Vec<u8>, RecordError> {
+        record.encode()
+    }
+
+    /// `record` was sealed and goes out.
+    pub(super) fn published(&mut self, record: Record, envelope: &VerifiedEnvelope) {
+        let moved = self
+            .current
+            .as_ref()
+            .is_none_or(|before| !same_boundary(&before.record, &record));
+        if moved {
+            self.boundary = envelope.sequence();
+        }
+        self.again = None;
+        self.current = Some(Published {
+            record,
+            sequence: envelope.sequence(),
+            encoded: EncodedEnvelope::from_bytes(&envelope.encode()),
+        });
+    }
+
+    /// A server holds another envelope of ours. Returns when to publish again above it; none if it
+    /// is below what this node has used. The caller has checked that the member is ours.
+    pub(super) fn conflict(&mut self, stored: &VerifiedEnvelope, now: Instant) -> Option<Instant> {
+        if stored.kind() == EnvelopeKind::Report || Some(stored.sequence()) < self.last {
+            return None;
+        }
+        let same = self
+            .encoded()
+            .is_some_and(|own| *own == EncodedEnvelope::from_bytes(&stored.encode()));
+        if same {
+            return None;
+        }
+        self.last = self.last.max(Some(stored.sequence()));
+        let at = self
+            .conflicts
+            .back()
+            .map_or(now, |last| now.max(*last + CONFLICT_GAP));
+        if self.conflicts.len() >= MAX_CONFLICTS {
+            self.conflicts.pop_front();
+        }
+        self.conflicts.push_back(at);
+        self.again = Some(at);
+        Some(at)
+    }
+
+    /// Conflicts in the last minute: one is a lost state directory, several are a second node with
+    /// the same identity.
+    pub(super) fn recent_conflicts(&self, now: Instant) -> usize {
+        self.conflicts
+            .iter()
+            .filter(|at| now.saturating_duration_since(**at) < CONFLICT_WINDOW)
+            .count()
+    }
+
+    /// A leave goes out with this sequence. The first one sets the deadline.
+    pub(super) fn leave(&mut self, sequence: Sequence, now: Instant) -> Instant {
+        let deadline = self
+            .leaving
+            .map_or(now + LEAVE_WAIT, |(_, deadline)| deadline);
+        self.leaving = Some((sequence, deadline));
+        deadline
+    }
+
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// True if a server has stored the leave.
+    pub(super) fn leave_stored(&self, sequence: Sequence) -> bool {
+        self.leaving.is_some_and(|(leave, _)| leave == sequence)
+    }
+}
+
+fn same_boundary(a: &Record, b: &Record) -> bool {
+    a.zone == b.zone && a.mode == b.mode
+}

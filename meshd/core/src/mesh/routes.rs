@@ -1,0 +1,134 @@
+//! Routes: claims settled into allowed IPs, and the kernel state that follows from them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use mesh_proto::MemberId;
+
+use super::Mesh;
+use super::peer::Peer;
+use crate::Action;
+use crate::allowed_ips::{self, Claim, LocalView};
+use crate::links::LinkSnapshot;
+use crate::mtu::tunnel_mtu;
+use crate::routing::{self, RoutingInput, TunnelRoutes};
+
+impl Mesh {
+    /// Settles who is routed which prefix.
+    pub(super) fn resolve_claims(
+        &mut self,
+        links: &LinkSnapshot,
+        tunnels: &BTreeMap<MemberId, bool>,
+        now: Instant,
+    ) {
+        let own_addresses = all_addresses(links);
+        let claims: Vec<Claim<'_>> = self
+            .membership
+            .iter()
+            .map(|(id, member)| {
+                let tunnel = tunnels.contains_key(id);
+                let fresh = member.leases.is_fresh();
+                let heard = self.peer_of(id).is_some_and(Peer::is_alive);
+                Claim {
+                    member: *id,
+                    node_addresses: &member.record.node_addresses,
+                    networks: &member.record.networks,
+                    exclude: &member.record.exclude_networks,
+                    mesh_address: member.mesh_address,
+                    // Nothing is probed inside a zone; the lease is the best there is.
+                    alive: if tunnel { heard } else { fresh },
+                    fresh,
+                    first_seen_ms: member.first_seen_ms,
+                    tunnel,
+                }
+            })
+            .collect();
+        let view = LocalView {
+            on_link: &links.on_link,
+            own_addresses: &own_addresses,
+            own_networks: &self.settings.networks.advertise,
+            accept_wide: &self.settings.networks.accept_wide,
+            peer_networks: self.settings.filters.peer_networks.as_ref(),
+            exclude: &self.settings.filters.exclude_advertised_networks,
+            mesh_prefix: self.mesh_prefix,
+            external: &self.settings.external_peers,
+        };
+        let resolution = allowed_ips::resolve(&claims, &view, &self.owners);
+        if resolution.owners != self.owners {
+            self.owners.clone_from(&resolution.owners);
+            self.persist_later(now);
+        }
+        self.resolution = resolution;
+    }
+
+    /// Plans routes and rules; sends them if they differ from the last ones.
+    pub(super) fn plan_network(
+        &mut self,
+        links: &LinkSnapshot,
+        tunnels: &BTreeMap<MemberId, bool>,
+    ) {
+        let own_exclude = &self.settings.filters.exclude_advertised_networks;
+        let excludes: BTreeMap<MemberId, Vec<IpNet>> = tunnels
+            .keys()
+            .filter_map(|id| Some((*id, &self.membership.get(id)?.record.exclude_networks)))
+            .map(|(id, theirs)| (id, theirs.iter().chain(own_exclude).copied().collect()))
+            .collect();
+        let of_members = self
+            .resolution
+            .allowed
+            .iter()
+            .map(|(id, prefixes)| TunnelRoutes {
+                prefixes,
+                exclude: excludes.get(id).map_or(own_exclude, |both| both),
+                bypassed: self.peer_of(id).is_some_and(|peer| peer.bypass.is_active()),
+            });
+        let of_external = self.settings.external_peers.iter().filter_map(|external| {
+            Some(TunnelRoutes {
+                prefixes: self.resolution.external.get(&external.name)?,
+                exclude: own_exclude,
+                bypassed: self
+                    .peers
+                    .get(&external.public_key)
+                    .is_some_and(|peer| peer.bypass.is_active()),
+            })
+        });
+        let routes: Vec<TunnelRoutes<'_>> = of_members.chain(of_external).collect();
+        let same_zone_mesh: Vec<_> = self
+            .membership
+            .iter()
+            .filter(|(id, _)| !tunnels.contains_key(id))
+            .map(|(_, member)| member.mesh_address)
+            .collect();
+        let plan = routing::plan(&RoutingInput {
+            settings: &self.settings.routing,
+            listen_port: self.settings.wireguard.listen_port,
+            mtu: tunnel_mtu(links, self.settings.wireguard.mtu),
+            own_node_addresses: &self.own_addresses,
+            own_networks: &self.settings.networks.advertise,
+            mesh_address: self.mesh_address,
+            mesh_prefix: self.mesh_prefix,
+            tunnels: &routes,
+            native: &self.resolution.native,
+            same_zone_mesh: &same_zone_mesh,
+            protected: &self.settings.networks.protected,
+            links,
+            discovery: &self.host.discovery,
+        });
+        if self.network.as_ref() != Some(&plan) {
+            self.network = Some(plan.clone());
+            self.out.act(Action::ApplyNetwork(Box::new(plan)));
+        }
+    }
+}
+
+/// Every address of this host, ignored interfaces included.
+pub(super) fn all_addresses(links: &LinkSnapshot) -> Vec<IpAddr> {
+    links
+        .links
+        .iter()
+        .flat_map(|link| &link.addresses)
+        .map(|own| own.address.addr())
+        .collect()
+}
