@@ -12,7 +12,12 @@ use crate::units::ago;
 
 /// Problems that do not make a node degraded: things to know, not things to repair at once. The
 /// list is part of the interface, see `docs/cli.md`.
-const INFORMATIONAL: [&str; 3] = ["filter_warning", "interface_recreated", "zone_missing"];
+const INFORMATIONAL: [&str; 4] = [
+    "filter_warning",
+    "interface_recreated",
+    "same_name",
+    "zone_missing",
+];
 
 pub(super) fn run(session: &Session) -> Result<Exit, Failure> {
     let status: Status = session.client.get("/v1/status")?;
@@ -140,6 +145,14 @@ mod tests {
         let text = |format: Format| format.render(&status, |_| String::new()).unwrap();
         insta::assert_snapshot!("status_json", text(Format::Json));
         insta::assert_snapshot!("status_yaml", text(Format::Yaml));
+    }
+
+    #[test]
+    fn informational_codes_are_documented() {
+        let text = include_str!("../../../../docs/cli.md");
+        for code in INFORMATIONAL {
+            assert!(text.contains(&format!("`{code}`")), "{code}");
+        }
     }
 
     #[test]

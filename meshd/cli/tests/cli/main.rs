@@ -148,6 +148,16 @@ fn leave_needs_consent() {
 }
 
 #[test]
+fn addresses_of_both_families_are_explained() {
+    let native = r#"{"version":1,"address":"fd00::1","verdict":"native","rule":"32766: main",
+        "route":null,"peer":null,"peer_state":null,"endpoint":null,"steps":[]}"#;
+    let daemon = FakeDaemon::start(&[("GET /v1/explain/fd00::1", 200, native)]);
+    let (code, stdout, stderr) = run(daemon.socket(), &["explain", "FD00:0::1"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("32766: main"), "{stdout}");
+}
+
+#[test]
 fn showconf_is_ready_for_a_file() {
     let answer = r#"{"version":1,"text":"[Interface]\nListenPort = 51840"}"#;
     let daemon = FakeDaemon::start(&[
