@@ -1,0 +1,242 @@
+//! Store: what must survive the process, in one redb file. Holds envelopes, ids, revisions and times,
+//! nothing that is secret or in clear.
+
+pub mod rows;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mesh_proto::ServerId;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use crate::registry::Write;
+use rows::{decode_key, decode_member, decode_report, encode_key, encode_member, encode_report};
+
+type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
+const SERVER: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("server");
+const MEMBERS: Rows = TableDefinition::new("members");
+const REPORTS: Rows = TableDefinition::new("reports");
+const FORMAT: u64 = 1;
+/// Name of the file in the data directory.
+pub const FILE_NAME: &str = "discovery.redb";
+
+/// Why the store could not be opened or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The directory cannot be made or used.
+    #[error("cannot use the data directory {path}: {source}; create it, owned by this user")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("{0} is in use by another discovery-server; stop that one or give another --data-dir")]
+    InUse(PathBuf),
+    /// It cannot be opened or read.
+    #[error(
+        "cannot open {path}: {message}; if it is damaged, move it away: members register again"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+    /// Written by another version.
+    #[error("{path} has format {found}, this build reads format 1; use the version that wrote it")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// A transaction failed.
+    #[error("cannot write the store: {0}; check free space and permissions of the data directory")]
+    Write(Box<redb::Error>),
+}
+
+/// Who the server is, made with a new store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Stable across restarts.
+    pub server: ServerId,
+    /// New with every new store.
+    pub epoch: u64,
+}
+
+/// The open store.
+pub struct Store {
+    path: PathBuf,
+    /// Missing after a failed write: redb refuses to go on after an I/O error until it is opened anew.
+    database: Option<Database>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.path.display())
+    }
+}
+
+impl Store {
+    /// Opens or makes the store in `directory`.
+    ///
+    /// # Errors
+    /// [`StoreError`], with what to do.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let unusable = |source| StoreError::Directory {
+            path: directory.to_owned(),
+            source,
+        };
+        fs::create_dir_all(directory).map_err(unusable)?;
+        let path = directory.join(FILE_NAME);
+        let database = open_database(&path)?;
+        // Makes the file's name as durable as its content.
+        fs::File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(unusable)?;
+        Ok(Self {
+            path,
+            database: Some(database),
+        })
+    }
+
+    /// The server's identity; `fresh` is stored if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Format`] or [`StoreError::Write`].
+    pub fn identity(&mut self, fresh: Identity) -> Result<Identity, StoreError> {
+        let path = self.path.clone();
+        self.write(|transaction| {
+            let mut meta = transaction.open_table(META)?;
+            let mut server = transaction.open_table(SERVER)?;
+            let format = meta.get("format")?.map(|format| format.value());
+            let id = server.get("id")?.and_then(|id| id.value().try_into().ok());
+            let epoch = meta.get("epoch")?.map(|epoch| epoch.value());
+            if let (Some(format), Some(id), Some(epoch)) = (format, id, epoch) {
+                let server = ServerId(id);
+                return Ok((format, Identity { server, epoch }));
+            }
+            let format = format.unwrap_or(FORMAT);
+            meta.insert("format", format)?;
+            meta.insert("epoch", fresh.epoch)?;
+            server.insert("id", &fresh.server.0[..])?;
+            Ok((format, fresh))
+        })
+        .and_then(|(found, identity)| match found {
+            FORMAT => Ok(identity),
+            found => Err(StoreError::Format { path, found }),
+        })
+    }
+
+    /// Everything that is stored, members before their reports. A row that cannot be read is skipped
+    /// and counted.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the file cannot be read.
+    pub fn load(&self) -> Result<(Vec<Write>, usize), StoreError> {
+        let load = || -> Result<_, redb::Error> {
+            let Some(database) = &self.database else {
+                return Ok((Vec::new(), 0));
+            };
+            let transaction = database.begin_read()?;
+            let (mut writes, mut skipped) = (Vec::new(), 0);
+            type Decode = fn(crate::registry::Key, &[u8]) -> Option<Write>;
+            let tables: [(Rows, Decode); 2] = [(MEMBERS, decode_member), (REPORTS, decode_report)];
+            for (table, decode) in tables {
+                let rows = match transaction.open_table(table) {
+                    Ok(rows) => rows,
+                    Err(redb::TableError::TableDoesNotExist(_)) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                for row in rows.iter()? {
+                    let (key, value) = row?;
+                    let write = decode_key(key.value()).and_then(|key| decode(key, value.value()));
+                    match write {
+                        Some(write) => writes.push(write),
+                        None => skipped += 1,
+                    }
+                }
+            }
+            Ok((writes, skipped))
+        };
+        load().map_err(|error| StoreError::Open {
+            path: self.path.clone(),
+            message: error.to_string(),
+        })
+    }
+
+    /// Makes `writes` durable, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Write`] or, after an earlier error, [`StoreError::Open`].
+    pub fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut members = transaction.open_table(MEMBERS)?;
+            let mut reports = transaction.open_table(REPORTS)?;
+            for write in writes {
+                let key = encode_key(write.key());
+                match write {
+                    Write::Member(_, stored) => {
+                        members.insert(&key[..], &encode_member(stored)[..])?;
+                        if stored.kind == mesh_proto::EnvelopeKind::Left {
+                            reports.remove(&key[..])?;
+                        }
+                    }
+                    Write::Report(_, report) => {
+                        reports.insert(&key[..], &encode_report(report)[..])?;
+                    }
+                    Write::Forget(_) => {
+                        members.remove(&key[..])?;
+                        reports.remove(&key[..])?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes a mark, to learn whether writing works (again).
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn probe(&mut self, mark: u64) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(META)?.insert("probe", mark)?;
+            Ok(())
+        })
+    }
+
+    fn write<T>(
+        &mut self,
+        fill: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open_database(&self.path)?,
+        };
+        let write = || -> Result<T, redb::Error> {
+            let transaction = database.begin_write()?;
+            let out = fill(&transaction)?;
+            transaction.commit()?;
+            Ok(out)
+        };
+        let out = write().map_err(|error| StoreError::Write(Box::new(error)))?;
+        self.database = Some(database);
+        Ok(out)
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, StoreError> {
+    Database::create(path).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+        error => StoreError::Open {
+            path: path.to_owned(),
+            message: error.to_string(),
+        },
+    })
+}

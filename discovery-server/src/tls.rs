@@ -1,0 +1,59 @@
+//! TLS settings from a certificate and a key file. Only server authentication: callers prove
+//! themselves by signed requests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file is missing or is not PEM of the right kind.
+    #[error("cannot read {path}: {message}; {what} is a PEM file")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Which of the two.
+        what: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The two do not fit together.
+    #[error("cannot use the TLS certificate with this key: {0}")]
+    Pair(#[from] rustls::Error),
+}
+
+/// Settings that offer HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// [`TlsError`]
+pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let bad = |path: &Path, what, message: String| TlsError::File {
+        path: path.to_owned(),
+        what,
+        message,
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| bad(certificate, "the certificate", error.to_string()))?;
+    if chain.is_empty() {
+        return Err(bad(
+            certificate,
+            "the certificate",
+            "it holds none".to_owned(),
+        ));
+    }
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| bad(key, "the key", error.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
