@@ -108,28 +108,24 @@ pub fn resolve(
 ) -> Resolution {
     let mut resolution = Resolution::default();
     let external = settle_external(view, &mut resolution);
-    let mut contenders: BTreeMap<IpNet, BTreeMap<MemberId, Contender>> = BTreeMap::new();
+    let mut contenders: Vec<Contender> = Vec::new();
     for claim in claims {
-        for (prefix, class) in resolution.admit(claim, view) {
-            let contender = Contender::new(claim, class);
-            contenders
-                .entry(prefix)
-                .or_default()
-                .entry(claim.member)
-                .and_modify(|known| known.class = known.class.min(class))
-                .or_insert(contender);
-        }
+        let admitted = resolution.admit(claim, view);
+        let contender = |(prefix, class)| Contender::new(claim, prefix, class);
+        contenders.extend(admitted.into_iter().map(contender));
     }
-    for (prefix, contenders) in contenders {
-        let contenders: Vec<Contender> = contenders.into_values().collect();
+    contenders.sort_unstable_by_key(|one| (one.prefix, one.member, one.class));
+    contenders.dedup_by_key(|one| (one.prefix, one.member));
+    for contenders in contenders.chunk_by(|one, other| one.prefix == other.prefix) {
+        let prefix = contenders[0].prefix;
         match external.get(&prefix) {
             Some(name) => {
-                for one in &contenders {
+                for one in contenders {
                     let reason = format!("configured for the external peer {name}");
                     resolution.refuse(one.member, prefix, reason);
                 }
             }
-            None => resolution.award(prefix, &contenders, previous_owners.get(&prefix)),
+            None => resolution.award(prefix, contenders, previous_owners.get(&prefix)),
         }
     }
     resolution.sort();

@@ -5,7 +5,7 @@
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
@@ -68,18 +68,13 @@ pub fn diff(desired: &NetworkState, observed: &NetworkState) -> Vec<Change> {
     if desired.mtu != observed.mtu && desired.mtu != 0 {
         changes.push(Change::SetMtu(desired.mtu));
     }
-    let mut old: BTreeSet<Route> = difference(&observed.routes, &desired.routes);
+    let key = |route: &Route| (route.prefix, route.metric);
+    let old = difference(&observed.routes, &desired.routes);
+    let mut old: BTreeMap<_, Route> = old.into_iter().map(|route| (key(&route), route)).collect();
     let mut new: Vec<Route> = Vec::from_iter(difference(&desired.routes, &observed.routes));
     new.sort_by_key(|route| Reverse((route.prefix.prefix_len(), route.metric)));
     for route in new {
-        let replaced = old
-            .iter()
-            .find(|other| (other.prefix, other.metric) == (route.prefix, route.metric))
-            .copied();
-        if let Some(replaced) = replaced {
-            old.remove(&replaced);
-            changes.push(Change::RemoveRoute(replaced));
-        }
+        changes.extend(old.remove(&key(&route)).map(Change::RemoveRoute));
         changes.push(Change::AddRoute(route));
     }
     let mut rules: Vec<Rule> = Vec::from_iter(difference(&desired.rules, &observed.rules));
@@ -88,7 +83,7 @@ pub fn diff(desired: &NetworkState, observed: &NetworkState) -> Vec<Change> {
     let mut rules: Vec<Rule> = Vec::from_iter(difference(&observed.rules, &desired.rules));
     rules.sort_by_key(|rule| Reverse(rule.priority));
     changes.extend(rules.into_iter().map(Change::RemoveRule));
-    let mut old: Vec<Route> = old.into_iter().collect();
+    let mut old: Vec<Route> = old.into_values().collect();
     old.sort_by_key(|route| match route.kind {
         RouteKind::Throw => 0,
         RouteKind::Tunnel { .. } => 1,

@@ -1,5 +1,6 @@
 //! Contests: who gets a prefix that several members claim.
 
+use ipnet::IpNet;
 use mesh_proto::MemberId;
 
 use super::Claim;
@@ -26,6 +27,7 @@ enum Life {
 /// One claimant of one prefix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Contender {
+    pub(super) prefix: IpNet,
     pub(super) member: MemberId,
     pub(super) class: Class,
     pub(super) tunnel: bool,
@@ -34,13 +36,14 @@ pub(super) struct Contender {
 }
 
 impl Contender {
-    pub(super) const fn new(claim: &Claim<'_>, class: Class) -> Self {
+    pub(super) const fn new(claim: &Claim<'_>, prefix: IpNet, class: Class) -> Self {
         let life = match (claim.alive, claim.fresh) {
             (true, _) => Life::Alive,
             (false, true) => Life::Fresh,
             (false, false) => Life::Registered,
         };
         Self {
+            prefix,
             member: claim.member,
             class,
             tunnel: claim.tunnel,

@@ -59,14 +59,14 @@ pub enum DropReason {
 
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unusable => "not an address others can send to",
-            Self::MeshAddress => "inside the mesh's own address range",
-            Self::OwnNetwork => "inside a network this node advertises",
-            Self::ViaTunnel => "its route leaves by the tunnel interface",
-            Self::Filtered => "removed by filters.endpoints",
-            Self::TooMany => "over the bound of 16 candidates per node",
-        })
+        match self {
+            Self::Unusable => f.write_str("not an address others can send to"),
+            Self::MeshAddress => f.write_str("inside the mesh's own address range"),
+            Self::OwnNetwork => f.write_str("inside a network this node advertises"),
+            Self::ViaTunnel => f.write_str("its route leaves by the tunnel interface"),
+            Self::Filtered => f.write_str("removed by filters.endpoints"),
+            Self::TooMany => write!(f, "over the bound of {MAX_CANDIDATES} candidates"),
+        }
     }
 }
 
