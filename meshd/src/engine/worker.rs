@@ -8,6 +8,9 @@ mod timers;
 mod tunnel;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -80,18 +83,29 @@ impl Worker {
     ) -> Result<Self, EngineError> {
         let sockets = UdpSockets::open(config.listen_port, config.mark)?;
         let tunnel = Tunnel::open(&config.interface, config.mtu, Arc::clone(&counters))?;
+        let sink = EventSink::new(events, Arc::clone(&counters));
+        let wire = Wire::new(sockets, sink, Arc::clone(&counters));
+        Self::assemble(config, inbox, wire, tunnel, counters)
+    }
+
+    fn assemble(
+        config: EngineConfig,
+        inbox: Inbox,
+        wire: Wire,
+        tunnel: Tunnel,
+        counters: Arc<EngineCounters>,
+    ) -> Result<Self, EngineError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
             .map_err(|error| io_error("make an epoll descriptor")(error.into()))?;
         watch(&epoll, &inbox, TOKEN_INBOX)?;
         for (family, token) in [(UdpFamily::V4, TOKEN_V4), (UdpFamily::V6, TOKEN_V6)] {
-            if let Some(descriptor) = sockets.descriptor(family) {
+            if let Some(descriptor) = wire.descriptor(family) {
                 watch(&epoll, descriptor, token)?;
             }
         }
         if let Some(tun) = tunnel.device() {
             watch(&epoll, tun, TOKEN_TUN)?;
         }
-        let sink = EventSink::new(events, Arc::clone(&counters));
         Ok(Self {
             keys: DeviceKeys::new(&config.private_key, config.peers_hint),
             private_key: config.private_key,
@@ -99,7 +113,7 @@ impl Worker {
             mark: config.mark,
             epoll,
             inbox,
-            wire: Wire::new(sockets, sink, Arc::clone(&counters)),
+            wire,
             tunnel,
             peers: PeerTable::default(),
             copies: CopySchedule::default(),

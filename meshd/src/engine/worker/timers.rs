@@ -23,7 +23,7 @@ impl Worker {
         }
     }
 
-    fn send_copies(&mut self, now: Instant) {
+    pub(super) fn send_copies(&mut self, now: Instant) {
         while let Some((slot, path)) = self.copies.next(now) {
             if let Some(peer) = self.peers.get(slot)
                 && let Some(initiation) = peer.initiation
@@ -45,7 +45,7 @@ impl Worker {
         self.wire.insist(EngineEvent::InterfaceRecreated);
     }
 
-    fn tick(&mut self, now: Instant) {
+    pub(super) fn tick(&mut self, now: Instant) {
         self.keys.limiter.reset_count();
         let (wire, output) = (&mut self.wire, &mut self.output);
         for peer in self.peers.iter_mut() {

@@ -37,6 +37,18 @@ impl Tunnel {
         })
     }
 
+    /// A side without an interface, which takes no packets.
+    #[cfg(test)]
+    pub(super) fn absent(mtu: u32, counters: Arc<EngineCounters>) -> Self {
+        Self {
+            device: None,
+            name: String::new(),
+            mtu,
+            next_attempt: None,
+            counters,
+        }
+    }
+
     /// The interface, unless somebody deleted it.
     pub(super) const fn device(&self) -> Option<&Tun> {
         self.device.as_ref()

@@ -2,6 +2,7 @@
 //! addresses, counters and failure reports are applied in one place.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +43,11 @@ impl Wire {
     /// The UDP port.
     pub(super) const fn port(&self) -> u16 {
         self.sockets.port()
+    }
+
+    /// The descriptor to wait on; none on a host without that family.
+    pub(super) fn descriptor(&self, family: UdpFamily) -> Option<BorrowedFd<'_>> {
+        self.sockets.descriptor(family)
     }
 
     /// Receives a datagram; none if there is none now.
