@@ -23,6 +23,9 @@ mod sockets;
 mod uapi;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
