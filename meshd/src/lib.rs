@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod control;
+pub mod discovery;
 pub mod engine;
 pub mod linux;
 pub mod resolve;

@@ -1,0 +1,196 @@
+//! Client of the discovery servers: watches every server, keeps this node's envelope stored at all of
+//! them, fetches reports. It decides nothing about members; everything verified goes to the core.
+//!
+//! Per server there are three tasks: one watches, one keeps the record stored, one stores reports. They
+//! share a [`session::Session`] that lasts as long as the watch stream does. One server's trouble
+//! never delays another.
+
+mod backoff;
+mod connect;
+mod error;
+mod lines;
+mod names;
+mod publish;
+mod reports;
+mod session;
+mod stream;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mesh_proto::{ClusterKeys, MemberId, VerifiedEnvelope};
+use meshd_core::input::DiscoveryEvent;
+use reqwest::Url;
+use tokio::sync::{mpsc, watch as channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::names::Addresses;
+use self::publish::{Publisher, Slot};
+use self::session::Session;
+use self::watch::Watcher;
+use crate::state::AddressCache;
+
+pub use self::reports::FetchedReport;
+
+/// What a client needs to know.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The servers, in the order of `discovery.servers`.
+    pub servers: Vec<Url>,
+    /// Keys of the cluster: all are watched, each envelope is stored under its own.
+    pub keys: Arc<Vec<ClusterKeys>>,
+    /// PEM certificates to trust instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// Last good addresses of the servers' names.
+    pub cache: Arc<AddressCache>,
+}
+
+/// A running client. Clones share it.
+#[derive(Debug, Clone)]
+pub struct DiscoveryClient {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    keys: Arc<Vec<ClusterKeys>>,
+    sessions: Vec<channel::Receiver<Option<Arc<Session>>>>,
+    record: channel::Sender<Option<VerifiedEnvelope>>,
+    report: channel::Sender<Option<VerifiedEnvelope>>,
+    retry: channel::Sender<u64>,
+    addresses: channel::Receiver<Vec<SocketAddr>>,
+    bad_lines: Arc<AtomicU64>,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What every task of one server shares.
+#[derive(Debug, Clone)]
+struct Server {
+    index: usize,
+    url: Url,
+    keys: Arc<Vec<ClusterKeys>>,
+    ca: Option<Vec<u8>>,
+    events: mpsc::Sender<(usize, DiscoveryEvent)>,
+    /// Changes when waiting should end.
+    retry: channel::Receiver<u64>,
+    bad_lines: Arc<AtomicU64>,
+}
+
+impl Server {
+    /// Hands an event to the core; waits while the core is busy.
+    async fn tell(&self, event: DiscoveryEvent) {
+        // Nobody listens any more only when the daemon is stopping.
+        let _ = self.events.send((self.index, event)).await;
+    }
+}
+
+/// Starts the client's tasks. Events carry the index of their server. Must run inside a tokio runtime.
+#[must_use]
+pub fn spawn(
+    config: ClientConfig,
+    events: mpsc::Sender<(usize, DiscoveryEvent)>,
+) -> DiscoveryClient {
+    // Fails if the process already has a provider, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (record, _) = channel::channel(None);
+    let (report, _) = channel::channel(None);
+    let (retry, retry_seen) = channel::channel(0);
+    let addresses = Addresses::new(config.servers.len());
+    let cancel = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let bad_lines = Arc::new(AtomicU64::new(0));
+    let mut sessions = Vec::new();
+    for (index, url) in config.servers.into_iter().enumerate() {
+        let server = Server {
+            index,
+            url,
+            keys: config.keys.clone(),
+            ca: config.ca.clone(),
+            events: events.clone(),
+            retry: retry_seen.clone(),
+            bad_lines: bad_lines.clone(),
+        };
+        let names = addresses.server(index, server.url.clone(), config.cache.clone());
+        let (session, session_seen) = channel::channel(None);
+        for (slot, source) in [(Slot::Record, &record), (Slot::Report, &report)] {
+            let publisher = Publisher::new(
+                server.clone(),
+                slot,
+                source.subscribe(),
+                session_seen.clone(),
+            );
+            tasks.spawn(cancel.clone().run_until_cancelled_owned(publisher.run()));
+        }
+        let watcher = Watcher::new(server, names, session);
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(watcher.run()));
+        sessions.push(session_seen);
+    }
+    tasks.close();
+    DiscoveryClient {
+        shared: Arc::new(Shared {
+            keys: config.keys,
+            sessions,
+            record,
+            report,
+            retry,
+            addresses: addresses.subscribe(),
+            bad_lines,
+            cancel,
+            tasks,
+        }),
+    }
+}
+
+impl DiscoveryClient {
+    /// Keeps this record (or leave) stored at every server from now on: retried until it is, renewed
+    /// at a quarter of the lease. The newest one wins.
+    pub fn publish(&self, envelope: VerifiedEnvelope) {
+        self.shared.record.send_replace(Some(envelope));
+    }
+
+    /// Stores this report once at every server. The newest one wins.
+    pub fn publish_report(&self, envelope: VerifiedEnvelope) {
+        self.shared.report.send_replace(Some(envelope));
+    }
+
+    /// Fetches the last reports of `members`: of each the first that a server gives and that verifies.
+    /// Members without one are left out. Takes at most two seconds.
+    pub async fn fetch_reports(&self, members: Vec<MemberId>) -> Vec<FetchedReport> {
+        let sessions = self.shared.sessions.iter();
+        let sessions: Vec<_> = sessions.filter_map(|seen| seen.borrow().clone()).collect();
+        reports::fetch(&sessions, &self.shared.keys, members).await
+    }
+
+    /// Resolved addresses of all servers, sorted. Connections go to these and no others.
+    #[must_use]
+    pub fn addresses(&self) -> channel::Receiver<Vec<SocketAddr>> {
+        self.shared.addresses.clone()
+    }
+
+    /// Ends every wait and opens live streams anew (at most once in five seconds): the host's addresses
+    /// or routes changed, and old connections may be dead without knowing it.
+    pub fn retry_now(&self) {
+        self.shared
+            .retry
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Lines and envelopes from servers that were refused since the start.
+    #[must_use]
+    pub fn bad_lines(&self) -> u64 {
+        self.shared.bad_lines.load(Ordering::Relaxed)
+    }
+
+    /// Stops every task; nothing is told to the servers.
+    pub async fn shutdown(&self) {
+        self.shared.cancel.cancel();
+        self.shared.tasks.wait().await;
+    }
+}

@@ -1,0 +1,175 @@
+//! The watch loop of one server: resolve, connect, follow the streams, come back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use mesh_proto::discovery::{ErrorCode, Info, Revision, watch_path};
+use meshd_core::input::DiscoveryEvent;
+use reqwest::Response;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Server;
+use super::backoff::{Backoff, jittered};
+use super::connect::connect;
+use super::error::RequestError;
+use super::names::ServerName;
+use super::session::Session;
+use super::stream::{End, Stream};
+
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LAST_WAIT: Duration = Duration::from_secs(10);
+/// A stream that lived this long was a good one: the next wait is short again.
+const GOOD_STREAM: Duration = Duration::from_secs(5);
+/// Streams are opened anew for changes of the host's network at most this often.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
+/// After a server said goodbye, every node of it comes back within this time.
+const GOODBYE_SPREAD: Duration = Duration::from_secs(1);
+
+/// Watches one server.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    server: Server,
+    name: ServerName,
+    session: watch::Sender<Option<Arc<Session>>>,
+    /// For each cluster key, where its stream can resume.
+    resume: Vec<Option<Revision>>,
+    /// Since when the stream is live.
+    connected: Option<Instant>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        server: Server,
+        name: ServerName,
+        session: watch::Sender<Option<Arc<Session>>>,
+    ) -> Self {
+        let resume = vec![None; server.keys.len()];
+        Self {
+            server,
+            name,
+            session,
+            resume,
+            connected: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LAST_WAIT);
+        loop {
+            self.connected = None;
+            self.server.retry.mark_unchanged();
+            let end = self.follow_once().await;
+            self.session.send_replace(None);
+            if self
+                .connected
+                .is_some_and(|since| since.elapsed() >= GOOD_STREAM)
+            {
+                backoff.reset();
+            }
+            let wait = match end {
+                End::Reopen => continue,
+                End::Goodbye => {
+                    let text = format!("{} is going away", self.server.url);
+                    self.server.tell(DiscoveryEvent::Disconnected(text)).await;
+                    jittered(GOODBYE_SPREAD)
+                }
+                End::Broken(text) => {
+                    self.server.tell(DiscoveryEvent::Disconnected(text)).await;
+                    backoff.wait()
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                Ok(()) = self.server.retry.changed() => backoff.reset(),
+            }
+        }
+    }
+
+    /// One session, from name to broken stream.
+    async fn follow_once(&mut self) -> End {
+        match self.open_and_follow().await {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    async fn open_and_follow(&mut self) -> Result<End, End> {
+        let addresses = self.name.resolve().await?;
+        let (url, ca) = (&self.server.url, self.server.ca.clone());
+        let (session, response) = connect(url, self.name.host(), addresses, ca).await?;
+        let session = Arc::new(session);
+        let stun = stun_address(&session.info, response.remote_addr());
+        drop(response);
+        // Publishing need not wait for the stream.
+        self.session.send_replace(Some(session.clone()));
+        let streams = self.open_streams(&session).await?;
+        let connected = DiscoveryEvent::Connected {
+            info: session.info.clone(),
+            stun,
+        };
+        self.server.tell(connected).await;
+        self.connected = Some(Instant::now());
+        let mut retry = self.server.retry.clone();
+        let server = &self.server;
+        let follow = self.resume.iter_mut().zip(streams).enumerate().filter_map(
+            |(index, (resume, response))| {
+                let stream = Stream {
+                    server,
+                    session: &session,
+                    cluster: server.keys[index].cluster_id(),
+                    resume,
+                    caught_up: false,
+                };
+                Some(stream.follow(response?))
+            },
+        );
+        tokio::select! {
+            end = try_join_all(follow) => Err(end.err().unwrap_or(End::Goodbye)),
+            () = network_change(&mut retry) => Ok(End::Reopen),
+        }
+    }
+
+    /// A stream for each cluster key. That of an old secret may be refused by the server; that of the
+    /// secret in use may not.
+    async fn open_streams(
+        &mut self,
+        session: &Arc<Session>,
+    ) -> Result<Vec<Option<Response>>, RequestError> {
+        let mut streams = Vec::new();
+        for (index, keys) in self.server.keys.iter().enumerate() {
+            let path = watch_path(&keys.cluster_id(), self.resume[index]);
+            match session.send(keys, &path, None).await {
+                Ok(response) => streams.push(Some(response)),
+                Err(error) if index > 0 && error.code() == Some(ErrorCode::ClusterNotAllowed) => {
+                    tracing::debug!(
+                        "{}: an older secret is not watched: {error}",
+                        self.server.url
+                    );
+                    streams.push(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(streams)
+    }
+}
+
+/// Returns once the host's network changed, and not sooner than [`REOPEN_INTERVAL`] from now.
+async fn network_change(retry: &mut watch::Receiver<u64>) {
+    let earliest = Instant::now() + REOPEN_INTERVAL;
+    if retry.changed().await.is_err() {
+        // The client is being dropped; its tasks are cancelled.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep_until(earliest).await;
+}
+
+/// Where the server's STUN is, as seen from here.
+fn stun_address(info: &Info, remote: Option<SocketAddr>) -> Option<SocketAddr> {
+    let ip = info
+        .stun_address
+        .or_else(|| remote.map(|remote| remote.ip()))?;
+    Some(SocketAddr::new(ip, info.stun_port?))
+}
