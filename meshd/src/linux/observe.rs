@@ -1,6 +1,6 @@
 //! What of the kernel's configuration is ours, and what of others is in its way. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use ipnet::IpNet;
@@ -19,6 +19,9 @@ use super::{address, route, rule};
 /// Both families.
 pub(super) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
+/// What makes two routes of one table collide: prefix and metric.
+pub(super) type RouteKey = (IpNet, u32);
+
 /// One reading.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -27,11 +30,11 @@ pub(super) struct Observed {
     pub(super) state: NetworkState,
     /// Marked as ours, but of a form that we do not write today: left by another version or another
     /// interface name.
-    pub(super) stray_routes: Vec<RouteMessage>,
+    pub(super) stray_routes: BTreeMap<RouteKey, RouteMessage>,
     /// The same for rules.
     pub(super) stray_rules: Vec<RuleMessage>,
-    /// Routes of others in our table, by what makes two routes collide.
-    pub(super) foreign_routes: BTreeSet<(IpNet, u32)>,
+    /// Routes of others in our table.
+    pub(super) foreign_routes: BTreeSet<RouteKey>,
     /// The first thing of others that is in our way, in words.
     pub(super) conflict: Option<String>,
 }
@@ -98,6 +101,10 @@ impl Netlink {
 
     fn sort_route(&self, message: RouteMessage, observed: &mut Observed) {
         let table = route::table(&message);
+        let Some(prefix) = route::prefix(&message) else {
+            return;
+        };
+        let key = (prefix, route::metric(&message));
         let index = observed.interface.as_ref().map(|interface| interface.index);
         match self
             .ownership
@@ -107,15 +114,12 @@ impl Netlink {
                 Some(ours) => {
                     observed.state.routes.insert(ours);
                 }
-                None => observed.stray_routes.push(message),
+                None => {
+                    observed.stray_routes.insert(key, message);
+                }
             },
             Owner::Intruder => {
-                let Some(prefix) = route::prefix(&message) else {
-                    return;
-                };
-                observed
-                    .foreign_routes
-                    .insert((prefix, route::metric(&message)));
+                observed.foreign_routes.insert(key);
                 observed.conflict.get_or_insert_with(|| {
                     format!(
                         "route {prefix} of protocol {} is in table {table}, which is ours; remove it \

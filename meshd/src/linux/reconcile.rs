@@ -10,7 +10,7 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use super::interface::Interface;
 use super::netlink::Netlink;
-use super::observe::Observed;
+use super::observe::{Observed, RouteKey};
 use super::{address, route, rule};
 
 /// Errors that one report carries; one cause tends to make hundreds.
@@ -66,18 +66,26 @@ impl<'a> Run<'a> {
         if let Some(interface) = &observed.interface {
             self.prepare(interface).await;
         }
-        for stray in &observed.stray_routes {
-            let removal = RouteNetlinkMessage::DelRoute(route::encode_removal(stray));
-            self.make("remove a stray route", Family::V4, removal, 0)
-                .await;
-        }
         for change in diff(&desired, &observed.state) {
             self.change(change, &desired, &observed).await;
         }
+        self.remove_strays(&desired, &observed).await;
+    }
+
+    /// Last, so that what a stray route refused is refused by ours before it goes. What stood in the
+    /// place of one of ours is already replaced.
+    async fn remove_strays(&mut self, desired: &NetworkState, observed: &Observed) {
         for stray in &observed.stray_rules {
             let removal = RouteNetlinkMessage::DelRule(rule::encode_removal(stray));
             self.make("remove a stray rule", Family::V4, removal, 0)
                 .await;
+        }
+        for (at, stray) in &observed.stray_routes {
+            if !has_key(desired, *at) {
+                let removal = RouteNetlinkMessage::DelRoute(route::encode_removal(stray));
+                self.make("remove a stray route", Family::V4, removal, 0)
+                    .await;
+            }
         }
     }
 
@@ -144,7 +152,9 @@ impl<'a> Run<'a> {
                     // Reported as the conflict.
                     return;
                 }
-                let flags = if has_key(&observed.state, &wanted) {
+                let taken = has_key(&observed.state, key(&wanted))
+                    || observed.stray_routes.contains_key(&key(&wanted));
+                let flags = if taken {
                     NLM_F_CREATE | NLM_F_REPLACE
                 } else {
                     add
@@ -157,7 +167,7 @@ impl<'a> Run<'a> {
                 )
             }
             Change::RemoveRoute(old) => {
-                if has_key(desired, &old) {
+                if has_key(desired, key(&old)) {
                     // Its successor replaces it without a gap; removing by key could hit that.
                     return;
                 }
@@ -216,18 +226,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What makes two routes of one table collide.
-fn key(route: &Route) -> (ipnet::IpNet, u32) {
+const fn key(route: &Route) -> RouteKey {
     (route.prefix, route.metric)
 }
 
-fn has_key(state: &NetworkState, route: &Route) -> bool {
+fn has_key(state: &NetworkState, (prefix, metric): RouteKey) -> bool {
     let least = Route {
+        prefix,
+        metric,
         kind: RouteKind::Tunnel { source: None },
-        ..*route
     };
     let next = state.routes.range(least..).next();
-    next.is_some_and(|other| key(other) == key(route))
+    next.is_some_and(|other| key(other) == (prefix, metric))
 }
 
 const fn family(route: &Route) -> Family {
@@ -264,23 +274,22 @@ mod tests {
             metric,
             kind,
         };
+        let source = Some("10.9.9.9".parse().unwrap());
         let state = NetworkState {
             routes: [
                 route("10.0.0.0/24", 10, RouteKind::Unreachable),
                 route("10.0.1.0/24", 10, RouteKind::Throw),
+                route("10.0.2.0/24", 10, RouteKind::Tunnel { source }),
             ]
             .into(),
             ..NetworkState::default()
         };
-        let source = Some("10.9.9.9".parse().unwrap());
-        let tunnel = RouteKind::Tunnel { source };
-        assert!(has_key(&state, &route("10.0.0.0/24", 10, tunnel)));
-        assert!(has_key(&state, &route("10.0.1.0/24", 10, tunnel)));
-        assert!(!has_key(&state, &route("10.0.0.0/24", 20, tunnel)));
-        assert!(!has_key(&state, &route("10.0.0.0/25", 10, tunnel)));
+        let has = |prefix: &str, metric| has_key(&state, (prefix.parse().unwrap(), metric));
+        assert!(has("10.0.0.0/24", 10) && has("10.0.1.0/24", 10) && has("10.0.2.0/24", 10));
+        assert!(!has("10.0.0.0/24", 20) && !has("10.0.0.0/25", 10) && !has("10.0.3.0/24", 10));
         assert!(!has_key(
             &NetworkState::default(),
-            &route("10.0.0.0/24", 10, tunnel)
+            ("10.0.0.0/24".parse().unwrap(), 10)
         ));
     }
 }
