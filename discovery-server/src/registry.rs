@@ -9,7 +9,11 @@ mod apply;
 mod batch;
 mod cluster;
 mod judge;
+#[cfg(test)]
+mod model_tests;
 mod submission;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

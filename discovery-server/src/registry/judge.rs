@@ -82,7 +82,10 @@ impl Registry {
     }
 
     fn accept(&self, batch: &mut Batch, submission: Submission, now: Now) -> Verdict {
-        if !self.has_room(batch, submission.bytes.len()) {
+        let replaced = self
+            .entry(submission.key)
+            .map_or(0, |entry| entry.stored.bytes.len());
+        if !self.has_room(batch, replaced, submission.bytes.len()) {
             return Verdict::Refused(Refusal::Full);
         }
         let n = self.next_revision(batch, submission.key.cluster, now);
@@ -138,7 +141,11 @@ impl Registry {
                 return Verdict::Refused(Refusal::TooSoon(wait_ms.div_ceil(1000)));
             }
         }
-        if !self.has_room(batch, submission.bytes.len()) {
+        let replaced = entry
+            .report
+            .as_ref()
+            .map_or(0, |report| report.stored.bytes.len());
+        if !self.has_room(batch, replaced, submission.bytes.len()) {
             return Verdict::Refused(Refusal::Full);
         }
         let report = StoredReport {
@@ -150,9 +157,14 @@ impl Registry {
         Verdict::Accepted
     }
 
-    fn has_room(&self, batch: &mut Batch, bytes: usize) -> bool {
-        batch.new_bytes += bytes;
-        self.bytes + batch.new_bytes <= self.terms.max_bytes
+    /// A full server still takes what does not grow: members must be able to tell a new address.
+    fn has_room(&self, batch: &mut Batch, replaced: usize, bytes: usize) -> bool {
+        let growth = bytes.saturating_sub(replaced);
+        let fits = growth == 0 || self.bytes + batch.new_bytes + growth <= self.terms.max_bytes;
+        if fits {
+            batch.new_bytes += growth;
+        }
+        fits
     }
 
     pub(super) fn next_revision(&self, batch: &mut Batch, cluster: ClusterId, now: Now) -> u64 {

@@ -8,7 +8,9 @@
 mod auth;
 mod client;
 mod health;
+mod process;
 mod records;
 mod stun;
 mod tls;
+mod vectors;
 mod watching;
