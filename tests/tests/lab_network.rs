@@ -1,5 +1,7 @@
 //! The lab itself, without the daemons under test: if these fail, nothing else it says counts.
 
+#![cfg(test)]
+
 use std::net::{IpAddr, SocketAddrV4};
 use std::path::Path;
 use std::time::Duration;

@@ -16,7 +16,7 @@ const VIEWS: [(&str, &[&str]); 6] = [
     ("route6", &["-6", "route", "show", "table", "all"]),
 ];
 
-/// Links, addresses, rules and routes.
+/// Links, addresses, rules and routes. A line that is there twice counts twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot(BTreeSet<String>);
 
@@ -69,11 +69,20 @@ impl Snapshot {
     }
 }
 
-/// A line without what changes by itself.
+/// A line without what changes by itself: lifetimes, and numbers of interfaces.
 fn steady(line: &str) -> String {
     let mut words = Vec::new();
     let mut skip = false;
-    for word in line.split_whitespace() {
+    let numbered = |word: &str| {
+        word.strip_suffix(':')
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let is_link = line
+        .split_whitespace()
+        .nth(1)
+        .is_some_and(|word| !word.starts_with("from"));
+    let from = usize::from(is_link && line.split_whitespace().next().is_some_and(numbered));
+    for word in line.split_whitespace().skip(from) {
         if skip {
             skip = false;
         } else if ["expires", "valid_lft", "preferred_lft", "hoplimit"].contains(&word) {
