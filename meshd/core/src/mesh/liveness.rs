@@ -131,6 +131,13 @@ impl Liveness {
         }
     }
 
+    /// The peer's packets go there from now on: what was held against it is settled.
+    pub(super) fn entered_path(&mut self, path: PathId) {
+        if let Some(facts) = self.paths.get_mut(&path) {
+            facts.penalty_until = None;
+        }
+    }
+
     pub(super) fn is_penalised(&self, path: &PathId, now: Instant) -> bool {
         self.path(path)
             .penalty_until

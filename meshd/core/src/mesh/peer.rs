@@ -132,6 +132,7 @@ impl Peer {
         self.dial.stop();
         self.consider_path(path, "handshake", scene);
         if self.path == Some(path) {
+            self.live.entered_path(path);
             self.live.proven(now);
         }
         self.set_state(PeerState::Up, "handshake done", scene);

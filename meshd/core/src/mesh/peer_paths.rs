@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use mesh_proto::CandidateKind;
-use mesh_proto::control::PeerState;
 
 use super::peer::{Peer, Scene};
 use crate::data_plane::{EngineCommand, PathId};
@@ -35,9 +34,10 @@ impl Peer {
         }
         let now = scene.now.instant;
         self.live.left_path(path, true, now);
-        if self.is_alive() {
-            self.set_state(PeerState::Suspect, error, scene);
-        }
+        let message = format!("sending to {path} failed: {error}");
+        scene
+            .out
+            .peer_event("send_failed", Level::Debug, &self.label, message);
         if self.dialled().iter().any(|remote| *remote != path.remote) {
             self.dial.ensure(now);
         }
@@ -82,7 +82,9 @@ impl Peer {
         let failed = match &self.path {
             None => false,
             Some(current) => {
-                let silent = self.live.is_silent(current, now) || !self.is_alive();
+                let silent = !self.is_alive()
+                    || self.live.is_silent(current, now)
+                    || self.live.is_penalised(current, now);
                 let better =
                     self.rank(&path) < self.rank(current) && !self.live.is_penalised(&path, now);
                 if !silent && !better {
@@ -100,6 +102,7 @@ impl Peer {
             self.ping_at(now);
         }
         self.path = Some(path);
+        self.live.entered_path(path);
         scene.out.engine(EngineCommand::SetPath {
             peer: self.key,
             path,

@@ -1,4 +1,15 @@
-//! Scenarios of several meshes in virtual time.
+//! Scenarios of several meshes in virtual time: a small deterministic world of fake engines and a fake
+//! discovery server around real state machines.
+
+mod discovery;
+mod engine;
+mod joining;
+mod members;
+mod node;
+mod paths;
+mod views;
+mod world;
+mod zones;
 
 use std::time::Instant;
 

@@ -1,0 +1,170 @@
+//! Members: what servers say, what is believed, and what removes somebody.
+
+use std::time::Duration;
+
+use mesh_proto::control::PeerState;
+use mesh_proto::envelope::Contents;
+use mesh_proto::{ClusterKeys, Envelope, EnvelopeKind, IdentityKey, Sequence, VerifiedEnvelope};
+
+use super::node::{secret, settings};
+use super::world::{World, discovery};
+use crate::Input;
+use crate::input::DiscoveryEvent;
+
+fn heard(envelope: VerifiedEnvelope, fresh: bool, stale_s: u64) -> Input {
+    discovery(DiscoveryEvent::Member {
+        envelope,
+        fresh,
+        stale_s,
+    })
+}
+
+fn sealed(number: u8, sequence: u64, kind: EnvelopeKind, plaintext: &[u8]) -> VerifiedEnvelope {
+    sealed_with(&secret().keys()[0], number, sequence, kind, plaintext)
+}
+
+fn sealed_with(
+    keys: &ClusterKeys,
+    number: u8,
+    sequence: u64,
+    kind: EnvelopeKind,
+    plaintext: &[u8],
+) -> VerifiedEnvelope {
+    let contents = Contents {
+        kind,
+        sequence: Sequence(sequence),
+        plaintext,
+    };
+    Envelope::seal(
+        keys,
+        &IdentityKey::from_seed(&[number; 32]),
+        contents,
+        [3; 24],
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_rolled_back_record_is_refused_also_after_a_restart() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(1);
+    let old = world.nodes[1].published.clone().unwrap();
+    let mut renamed = settings("b2", None);
+    renamed.networks.advertise = vec!["10.244.2.0/24".parse().unwrap()];
+    world.input(1, Input::Reload(Box::new(renamed)));
+    world.run_s(3);
+    assert!(world.nodes[0].tunnels("10.244.2.1"));
+    world.input(0, heard(old.clone(), true, 0));
+    world.run_s(1);
+    assert!(world.nodes[0].tunnels("10.244.2.1"));
+    world.set_server(false);
+    world.kill(0);
+    world.start_again(0);
+    world.input(0, heard(old, true, 0));
+    world.run_s(1);
+    assert!(world.nodes[0].tunnels("10.244.2.1"));
+}
+
+#[test]
+fn a_leave_is_not_undone_by_a_lagging_server() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(1);
+    let record = world.nodes[1].published.clone().unwrap();
+    world.input(1, Input::Leave);
+    world.run_s(1);
+    assert_eq!(world.state(0, 1), None);
+    world.input(0, heard(record.clone(), true, 0));
+    world.kill(0);
+    world.start_again(0);
+    world.input(0, heard(record, true, 0));
+    world.run_s(1);
+    assert_eq!(world.nodes[0].mesh.members(world.now).members.len(), 1);
+}
+
+#[test]
+fn one_bad_record_harms_nobody_else() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    let garbage = sealed(50, 10, EnvelopeKind::Record, b"{}");
+    let foreign = ClusterKeys::derive(&[8; 32]);
+    let other = sealed_with(&foreign, 51, 10, EnvelopeKind::Record, b"{}");
+    let report = sealed(52, 10, EnvelopeKind::Report, b"{\"peers\":[]}");
+    for envelope in [garbage, other, report] {
+        world.input(0, heard(envelope, true, 0));
+    }
+    world.run_s(2);
+    assert_eq!(world.saw(0, "record_refused"), 3);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert!(world.problems(0).contains(&"wrong_secret".to_owned()));
+}
+
+#[test]
+fn an_empty_snapshot_of_a_restarted_server_removes_nobody() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(2);
+    world.set_server(false);
+    world.server.stored.clear();
+    world.run_s(1);
+    let server_up = DiscoveryEvent::Synced;
+    world.input(0, discovery(server_up));
+    world.set_server(true);
+    world.run_s(2);
+    assert_eq!(
+        world.saw(0, "peer_removed") + world.saw(0, "member_removed"),
+        0
+    );
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert_eq!(world.server.stored.len(), 2, "both published again");
+}
+
+#[test]
+fn only_a_dead_data_plane_and_a_lease_over_for_an_hour_remove_a_member() {
+    let mut world = World::new(&[("a", None), ("dead", None), ("mute", None)]);
+    world.run_s(2);
+    // One dies; the other only stops renewing, its tunnel lives.
+    world.kill(1);
+    world.nodes[2].published = None;
+    world.run_s(400);
+    assert_eq!(world.state(0, 1), Some(PeerState::Down));
+    world.run_s(3300);
+    assert_eq!(world.nodes[0].mesh.members(world.now).members.len(), 3);
+    world.run_s(400);
+    assert_eq!(world.state(0, 1), None, "over for an hour and dead");
+    assert_eq!(
+        world.state(0, 2),
+        Some(PeerState::Up),
+        "over for an hour and alive"
+    );
+    assert_eq!(world.saw(0, "member_removed"), 1);
+    assert!(!world.nodes[0].tunnels("10.0.2.1"));
+    // The disk has forgotten it as well.
+    let cached = world.nodes[0].disk.members.len();
+    assert_eq!(cached, 2, "mute and the node itself");
+}
+
+#[test]
+fn a_clone_of_an_identity_is_named_and_does_not_storm() {
+    let mut world = World::new(&[("a", None)]);
+    world.run_s(1);
+    let mut published = Vec::new();
+    for _ in 0..20 {
+        let own = world.nodes[0].published.clone().unwrap().sequence();
+        let clone = sealed(1, own.0 + 1, EnvelopeKind::Record, b"{}");
+        world.input(0, discovery(DiscoveryEvent::Conflict { stored: clone }));
+        world.run(Duration::from_millis(200));
+        published.push(world.nodes[0].published.clone().unwrap().sequence());
+    }
+    published.dedup();
+    assert!(published.len() <= 6, "{published:?}");
+    assert!(world.problems(0).contains(&"identity_conflict".to_owned()));
+}
+
+#[test]
+fn somebody_elses_conflict_is_ignored() {
+    let mut world = World::new(&[("a", None)]);
+    world.run_s(1);
+    let own = world.nodes[0].published.clone().unwrap().sequence();
+    let stored = sealed(60, own.0 + 1_000_000, EnvelopeKind::Record, b"{}");
+    world.input(0, discovery(DiscoveryEvent::Conflict { stored }));
+    world.run_s(2);
+    assert_eq!(world.nodes[0].published.clone().unwrap().sequence(), own);
+}

@@ -1,0 +1,183 @@
+//! A node of a test world: its mesh, its engine, its disk, and settings to start from.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use mesh_proto::mesh_address::mesh_address;
+use mesh_proto::record::{BackendKind, TopologyMode};
+use mesh_proto::{ClusterSecret, IdentityKey, MeshId, StateId, VerifiedEnvelope, WgPrivateKey};
+
+use super::engine::FakeEngine;
+use crate::links::{Link, LinkAddress, LinkSnapshot};
+use crate::mesh::{NodeKeys, Start};
+use crate::network::NetworkState;
+use crate::persistent::PersistentState;
+use crate::settings::{Filters, Networks, RoutingSettings, WireguardSettings, ZoneSource};
+use crate::{Event, Mesh, Now, Settings};
+
+pub(super) const PORT: u16 = 51840;
+
+/// The cluster secret all nodes share.
+pub(super) fn secret() -> ClusterSecret {
+    let admin = IdentityKey::from_seed(&[99; 32]).public_key();
+    ClusterSecret::new(MeshId([7; 16]), [1; 32], admin)
+}
+
+pub(super) fn settings(name: &str, zone: Option<&str>) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        zone: zone.map_or(ZoneSource::Own, |zone| ZoneSource::Label(zone.to_owned())),
+        mode: TopologyMode::Cross,
+        wireguard: WireguardSettings {
+            interface: "mesh0".to_owned(),
+            listen_port: PORT,
+            mtu: None,
+            backend: BackendKind::Userspace,
+            backend_reason: "test".to_owned(),
+        },
+        filters: Filters::default(),
+        networks: Networks::default(),
+        ignore_interfaces: Vec::new(),
+        static_endpoints: Vec::new(),
+        discovery_servers: vec!["http://198.51.100.1:7400".to_owned()],
+        allow_down_peer_bypass: false,
+        routing: RoutingSettings {
+            table: 5184,
+            rule_priority: 500,
+            mark: 0x1000,
+            mask: 0x1000,
+            protocol: 84,
+            bypass: Vec::new(),
+        },
+        external_peers: Vec::new(),
+    }
+}
+
+/// A NAT in front of a node: what it sends comes from there; only those it sent to get in.
+#[derive(Debug)]
+pub(super) struct Nat {
+    pub(super) public: SocketAddr,
+    pub(super) opened: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) number: u8,
+    pub(super) settings: Settings,
+    pub(super) mesh: Mesh,
+    pub(super) engine: FakeEngine,
+    pub(super) running: bool,
+    pub(super) address: IpAddr,
+    pub(super) nat: Option<Nat>,
+    pub(super) network: NetworkState,
+    pub(super) first_network: Option<NetworkState>,
+    pub(super) disk: PersistentState,
+    pub(super) published: Option<VerifiedEnvelope>,
+    pub(super) report: Option<VerifiedEnvelope>,
+    pub(super) stopped: bool,
+    pub(super) events: Vec<Event>,
+    /// What the zone and the sessions live by; grows with each start.
+    starts: u8,
+}
+
+impl Node {
+    pub(super) fn new(number: u8, settings: Settings, now: Now) -> Self {
+        let keys = keys(number, 0);
+        let id = keys.identity.public_key().member_id();
+        let engine = FakeEngine::new(
+            keys.wireguard.public_key(),
+            mesh_address(&secret().mesh_id(), &id),
+        );
+        let mut node = Self {
+            number,
+            mesh: Mesh::new(
+                start(number, 0, &settings, &PersistentState::default()),
+                now,
+            ),
+            settings,
+            engine,
+            running: true,
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, number, 1)),
+            nat: None,
+            network: NetworkState::default(),
+            first_network: None,
+            disk: PersistentState::default(),
+            published: None,
+            report: None,
+            stopped: false,
+            events: Vec::new(),
+            starts: 0,
+        };
+        node.running = true;
+        node
+    }
+
+    /// A new process: the disk stays, sessions do not.
+    pub(super) fn start_again(&mut self, now: Now) {
+        self.starts += 1;
+        self.engine.reset();
+        self.first_network = None;
+        self.running = true;
+        self.mesh = Mesh::new(
+            start(self.number, self.starts, &self.settings, &self.disk),
+            now,
+        );
+    }
+
+    pub(super) fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, PORT)
+    }
+
+    pub(super) fn links(&self) -> LinkSnapshot {
+        let address = IpNet::new(self.address, 24).unwrap();
+        LinkSnapshot {
+            links: vec![Link {
+                index: 2,
+                name: "eth0".to_owned(),
+                kind: None,
+                up: true,
+                mtu: 1500,
+                addresses: vec![LinkAddress {
+                    address,
+                    global: true,
+                    temporary: false,
+                    unusable: false,
+                }],
+            }],
+            on_link: vec![address.trunc()],
+            via_tunnel: Vec::new(),
+            default_v4: Some(2),
+            default_v6: None,
+        }
+    }
+
+    /// True if a route of ours leads `address` into the tunnel.
+    pub(super) fn tunnels(&self, address: &str) -> bool {
+        let verdict = crate::explain::lookup(&self.network, address.parse().unwrap()).verdict;
+        verdict == mesh_proto::control::ExplainVerdict::Tunnel
+    }
+
+    pub(super) fn verdict(&self, address: &str) -> mesh_proto::control::ExplainVerdict {
+        crate::explain::lookup(&self.network, address.parse().unwrap()).verdict
+    }
+}
+
+fn keys(number: u8, start: u8) -> NodeKeys {
+    NodeKeys {
+        identity: IdentityKey::from_seed(&[number; 32]),
+        wireguard: WgPrivateKey::from_bytes([number; 32]),
+        state_id: StateId([start; 16]),
+    }
+}
+
+fn start(number: u8, starts: u8, settings: &Settings, cache: &PersistentState) -> Start {
+    let mut seed = [starts; 32];
+    seed[0] = number;
+    Start {
+        settings: settings.clone(),
+        secret: secret(),
+        keys: keys(number, starts),
+        cache: cache.clone(),
+        seed,
+    }
+}

@@ -1,0 +1,384 @@
+//! A world: nodes, a discovery server and the packets between them, in virtual time. Deterministic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mesh_proto::control::PeerState;
+use mesh_proto::discovery::Info;
+use mesh_proto::{MemberId, ServerId, stun};
+
+use super::discovery::{FakeServer, Put};
+use super::engine::{Outgoing, Packet};
+use super::node::{Nat, Node, PORT, settings};
+use crate::data_plane::EngineEvent;
+use crate::input::DiscoveryEvent;
+use crate::{Action, Input, Now, Settings};
+
+const LATENCY: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_secs(5);
+/// Of the discovery server; its STUN is on the same port.
+pub(super) const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 7400);
+/// Wall clock at the start: some time in 2026.
+pub(super) const CLOCK_MS: u64 = 1_780_000_000_000;
+
+#[derive(Debug)]
+enum Delivery {
+    Packet {
+        from: SocketAddr,
+        to: SocketAddr,
+        packet: Packet,
+    },
+    Server(usize, DiscoveryEvent),
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) now: Now,
+    pub(super) nodes: Vec<Node>,
+    pub(super) server: FakeServer,
+    /// Added to the server's clock, milliseconds.
+    pub(super) server_ahead_ms: u64,
+    /// Addresses nothing gets to or from.
+    pub(super) cut: BTreeSet<IpAddr>,
+    flight: BTreeMap<(Instant, u64), Delivery>,
+    counter: u64,
+    next_step: Instant,
+}
+
+impl World {
+    /// A server and a node for each `(name, zone)`, numbered from 1, all started and connected.
+    pub(super) fn new(nodes: &[(&str, Option<&str>)]) -> Self {
+        let mut world = Self::empty();
+        for (name, zone) in nodes {
+            world.add(settings(name, *zone));
+        }
+        world
+    }
+
+    pub(super) fn empty() -> Self {
+        let now = Now {
+            instant: super::base_instant(),
+            unix_ms: CLOCK_MS,
+        };
+        Self {
+            now,
+            nodes: Vec::new(),
+            server: FakeServer {
+                up: true,
+                ..FakeServer::default()
+            },
+            server_ahead_ms: 0,
+            cut: BTreeSet::new(),
+            flight: BTreeMap::new(),
+            counter: 0,
+            next_step: now.instant + STEP,
+        }
+    }
+
+    pub(super) fn add(&mut self, settings: Settings) -> usize {
+        self.add_behind(settings, None)
+    }
+
+    pub(super) fn add_behind(&mut self, settings: Settings, nat: Option<SocketAddr>) -> usize {
+        let index = self.nodes.len();
+        let number = u8::try_from(index + 1).unwrap();
+        let mut node = Node::new(number, settings, self.now);
+        node.nat = nat.map(|public| Nat {
+            public,
+            opened: Vec::new(),
+        });
+        self.nodes.push(node);
+        self.come_up(index);
+        index
+    }
+
+    /// kill -9, or a host that loses power.
+    pub(super) fn kill(&mut self, index: usize) {
+        self.nodes[index].running = false;
+    }
+
+    pub(super) fn start_again(&mut self, index: usize) {
+        let now = self.now;
+        self.nodes[index].start_again(now);
+        self.come_up(index);
+    }
+
+    pub(super) fn set_server(&mut self, up: bool) {
+        self.server.up = up;
+        for index in 0..self.nodes.len() {
+            if up {
+                self.connect(index);
+            } else {
+                let gone = DiscoveryEvent::Disconnected("connection refused".to_owned());
+                self.input(index, discovery(gone));
+            }
+        }
+    }
+
+    pub(super) fn input(&mut self, index: usize, input: Input) {
+        if self.nodes[index].running {
+            let now = self.now;
+            self.nodes[index].mesh.handle_input(input, now);
+            self.drain(index);
+        }
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while let Some(next) = self.next_instant().filter(|next| *next <= end) {
+            let ahead = next.saturating_duration_since(self.now.instant);
+            self.now = self.now + ahead;
+            self.step();
+        }
+        let rest = end.saturating_duration_since(self.now.instant);
+        self.now = self.now + rest;
+    }
+
+    pub(super) fn run_s(&mut self, seconds: u64) {
+        self.run(Duration::from_secs(seconds));
+    }
+
+    pub(super) fn id(&self, index: usize) -> MemberId {
+        self.nodes[index].mesh.id()
+    }
+
+    /// State of node `a`'s tunnel to node `b`; none without one.
+    pub(super) fn state(&self, a: usize, b: usize) -> Option<PeerState> {
+        let id = Some(self.id(b));
+        let peers = self.nodes[a].mesh.peers(self.now).peers;
+        peers
+            .into_iter()
+            .find(|peer| peer.id == id)
+            .map(|peer| peer.state)
+    }
+
+    pub(super) fn endpoint(&self, a: usize, b: usize) -> Option<SocketAddr> {
+        let id = Some(self.id(b));
+        let peers = self.nodes[a].mesh.peers(self.now).peers;
+        peers.into_iter().find(|peer| peer.id == id)?.endpoint
+    }
+
+    pub(super) fn problems(&self, index: usize) -> Vec<String> {
+        let status = self.nodes[index].mesh.status(self.now);
+        status.problems.into_iter().map(|p| p.code).collect()
+    }
+
+    pub(super) fn saw(&self, index: usize, kind: &str) -> usize {
+        let events = self.nodes[index].events.iter();
+        events.filter(|event| event.kind == kind).count()
+    }
+
+    fn come_up(&mut self, index: usize) {
+        self.drain(index);
+        let links = self.nodes[index].links();
+        self.input(index, Input::Links(links));
+        self.connect(index);
+    }
+
+    fn connect(&mut self, index: usize) {
+        if !self.server.up || !self.nodes[index].running {
+            return;
+        }
+        let node = &self.nodes[index];
+        let seen = node
+            .nat
+            .as_ref()
+            .map_or(node.address, |nat| nat.public.ip());
+        let info = Info {
+            server: ServerId([1; 16]),
+            epoch: 1,
+            nonce: String::new(),
+            stun_port: Some(SERVER.1),
+            stun_address: None,
+            your_address: seen,
+            time_ms: self.now.unix_ms + self.server_ahead_ms,
+            lease_s: 300,
+        };
+        let stun = Some(SERVER.into());
+        self.later(index, DiscoveryEvent::Connected { info, stun });
+        for event in self.server.snapshot(self.now.instant) {
+            self.later(index, event);
+        }
+        self.later(index, DiscoveryEvent::Synced);
+        self.put(index);
+    }
+
+    fn put(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(envelope) = node.published.clone() else {
+            return;
+        };
+        if !self.server.up || !node.running {
+            return;
+        }
+        match self.server.put(&envelope, self.now.instant) {
+            Put::Renewed => {}
+            Put::Conflict(stored) => self.later(index, DiscoveryEvent::Conflict { stored }),
+            Put::New => {
+                self.later(index, DiscoveryEvent::Published(envelope.sequence()));
+                for other in 0..self.nodes.len() {
+                    let event = DiscoveryEvent::Member {
+                        envelope: envelope.clone(),
+                        fresh: true,
+                        stale_s: 0,
+                    };
+                    self.later(other, event);
+                }
+            }
+        }
+    }
+
+    fn later(&mut self, index: usize, event: DiscoveryEvent) {
+        self.schedule(LATENCY, Delivery::Server(index, event));
+    }
+
+    fn schedule(&mut self, after: Duration, delivery: Delivery) {
+        self.counter += 1;
+        self.flight
+            .insert((self.now.instant + after, self.counter), delivery);
+    }
+
+    fn next_instant(&self) -> Option<Instant> {
+        let timers = self
+            .nodes
+            .iter()
+            .filter(|node| node.running)
+            .filter_map(|node| node.mesh.poll_timeout());
+        timers
+            .map(|(at, _)| at)
+            .chain(self.flight.keys().next().map(|(at, _)| *at))
+            .chain(std::iter::once(self.next_step))
+            .min()
+    }
+
+    fn step(&mut self) {
+        let now = self.now.instant;
+        if self.next_step <= now {
+            self.next_step = now + STEP;
+            for index in 0..self.nodes.len() {
+                self.put(index);
+            }
+            if self.server.up {
+                for event in self.server.ended(now) {
+                    for index in 0..self.nodes.len() {
+                        self.later(index, event.clone());
+                    }
+                }
+            }
+        }
+        while let Some(entry) = self
+            .flight
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)
+        {
+            match entry.remove() {
+                Delivery::Server(index, event) => self.input(index, discovery(event)),
+                Delivery::Packet { from, to, packet } => self.deliver(from, to, packet),
+            }
+        }
+        for index in 0..self.nodes.len() {
+            let due = self.nodes[index].mesh.poll_timeout();
+            if self.nodes[index].running && due.is_some_and(|(at, _)| at <= now) {
+                let now = self.now;
+                self.nodes[index].mesh.handle_timeout(now);
+                self.drain(index);
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, packet: Packet) {
+        if self.cut.contains(&from.ip()) || self.cut.contains(&to.ip()) {
+            return;
+        }
+        if to == SERVER.into() {
+            if let (Packet::Datagram(bytes), true) = (&packet, self.server.up)
+                && let Some(id) = stun::decode_request(bytes)
+            {
+                let answer = Packet::Datagram(stun::encode_response(id, from));
+                let delivery = Delivery::Packet {
+                    from: to,
+                    to: from,
+                    packet: answer,
+                };
+                self.schedule(LATENCY, delivery);
+            }
+            return;
+        }
+        let receiver = self.nodes.iter().position(|node| match &node.nat {
+            Some(nat) => nat.public == to && nat.opened.contains(&from),
+            None => node.socket() == to,
+        });
+        if let Some(index) = receiver.filter(|index| self.nodes[*index].running) {
+            let now = self.now.instant;
+            let (out, events) = self.nodes[index].engine.receive(from, packet, now);
+            self.send(index, out);
+            self.engine_events(index, events);
+        }
+    }
+
+    fn send(&mut self, index: usize, out: Vec<Outgoing>) {
+        for (after, to, packet) in out {
+            let node = &mut self.nodes[index];
+            let from = match &mut node.nat {
+                Some(nat) => {
+                    nat.opened.push(to);
+                    nat.public
+                }
+                None => SocketAddr::new(node.address, PORT),
+            };
+            self.schedule(after + LATENCY, Delivery::Packet { from, to, packet });
+        }
+    }
+
+    fn engine_events(&mut self, index: usize, events: Vec<EngineEvent>) {
+        for event in events {
+            self.input(index, Input::Engine(event));
+        }
+    }
+
+    /// Carries out what the node's mesh asks for.
+    fn drain(&mut self, index: usize) {
+        while let Some(action) = self.nodes[index].mesh.poll_action() {
+            let node = &mut self.nodes[index];
+            match action {
+                Action::Engine(command) => {
+                    assert!(node.first_network.is_some(), "fail closed comes first");
+                    let (out, events) = node.engine.command(command, self.now.instant);
+                    self.send(index, out);
+                    self.engine_events(index, events);
+                }
+                Action::ApplyNetwork(network) => {
+                    node.first_network.get_or_insert_with(|| (*network).clone());
+                    node.network = *network;
+                }
+                Action::Persist(state) => node.disk = *state,
+                Action::Publish(envelope) => {
+                    let used = node.disk.record_sequence;
+                    assert!(
+                        used >= Some(envelope.sequence()),
+                        "persisted before published"
+                    );
+                    node.published = Some(envelope);
+                    self.put(index);
+                }
+                Action::PublishReport(envelope) => {
+                    assert!(node.disk.report_sequence >= Some(envelope.sequence()));
+                    node.report = Some(envelope);
+                }
+                Action::Stop => {
+                    node.stopped = true;
+                    node.running = false;
+                }
+            }
+        }
+        let node = &mut self.nodes[index];
+        while let Some(event) = node.mesh.poll_event() {
+            node.events.push(event);
+        }
+    }
+}
+
+pub(super) fn discovery(event: DiscoveryEvent) -> Input {
+    Input::Discovery { server: 0, event }
+}
