@@ -153,7 +153,13 @@ impl<'a> Section<'a> {
     }
 
     /// Notes every key that nobody asked for.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
+        let mut seen = Vec::new();
+        self.known.retain(|key| {
+            let first = !seen.contains(key);
+            seen.push(*key);
+            first
+        });
         for entry in self.entries {
             if self.known.contains(&entry.key.as_str()) {
                 continue;

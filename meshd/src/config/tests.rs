@@ -1,5 +1,6 @@
 //! Configurations: what is right, the exact text of everything that is refused, what only warns.
 
+mod documents;
 mod files;
 
 use proptest::prelude::*;

@@ -2,6 +2,7 @@
 
 mod fake_server;
 mod faults;
+mod real_server;
 
 use std::time::Duration;
 
