@@ -18,6 +18,7 @@ mod queue;
 mod rate;
 mod response_cache;
 mod segment_size;
+mod sessions;
 mod snapshot;
 mod sockets;
 mod uapi;
@@ -141,6 +142,12 @@ impl Engine {
     /// packets are dropped and counted; commands that change state never are.
     pub fn send(&self, command: EngineCommand) {
         self.messages.send(Message::Command(command));
+    }
+
+    /// Tells that the interface has another MTU now: segment sizes are clamped to it, and an
+    /// interface that is made again gets it. Does not set it.
+    pub fn set_mtu(&self, mtu: u32) {
+        self.messages.send(Message::Mtu(mtu));
     }
 
     /// Counters, updated while the engine runs.

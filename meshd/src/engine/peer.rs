@@ -3,13 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use boringtun::noise::Tunn;
-use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::x25519;
-use mesh_proto::{WgPrivateKey, WgPublicKey};
+use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
 use super::allowed_ips::Slot;
@@ -17,59 +13,13 @@ use super::endpoint_gate::EndpointGate;
 use super::path::{LocalAddresses, Route};
 use super::rate::{Pace, PathLimiter};
 use super::response_cache::INITIATION_BYTES;
+use super::sessions::{DeviceKeys, Sessions};
 use super::snapshot::PeerSnapshot;
 
 /// At most one cookie in this time causes a new initiation.
 const COOKIE_PACE: Duration = Duration::from_millis(200);
 /// At most one wish for a session in this time.
 const WISH_PACE: Duration = Duration::from_secs(1);
-
-/// What sessions are made from: the node's key and the common bound on handshakes.
-pub(super) struct DeviceKeys {
-    /// Private key in the session layer's form.
-    pub(super) secret: x25519::StaticSecret,
-    /// Its public key.
-    pub(super) public: x25519::PublicKey,
-    /// Counts initiations and responses of all peers.
-    pub(super) limiter: Arc<RateLimiter>,
-}
-
-impl DeviceKeys {
-    /// Initiations and responses per second that never meet a cookie, however small the mesh.
-    const MIN_HANDSHAKES: usize = 5000;
-
-    /// Keys of a device that will have about `peers` peers.
-    pub(super) fn new(private_key: &WgPrivateKey, peers: usize) -> Self {
-        let secret = x25519::StaticSecret::from(*private_key.expose());
-        let public = x25519::PublicKey::from(&secret);
-        // When this node restarts all peers answer within one second, and an initiation counts twice.
-        let limit = Self::MIN_HANDSHAKES.max(peers.saturating_mul(4)) as u64;
-        let limiter = Arc::new(RateLimiter::new(&public, limit));
-        Self {
-            secret,
-            public,
-            limiter,
-        }
-    }
-
-    fn session(&self, slot: Slot, spec: &PeerSpec) -> Tunn {
-        Tunn::new(
-            self.secret.clone(),
-            x25519::PublicKey::from(spec.public_key.0),
-            spec.preshared_key.as_ref().map(|key| *key.expose()),
-            // Persistent keepalives are sent by the engine, so that they can change.
-            None,
-            slot,
-            Some(Arc::clone(&self.limiter)),
-        )
-    }
-}
-
-impl fmt::Debug for DeviceKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DeviceKeys({:?})", WgPublicKey(self.public.to_bytes()))
-    }
-}
 
 /// A peer.
 pub(super) struct Peer {
@@ -78,7 +28,7 @@ pub(super) struct Peer {
     /// What the core said of it.
     pub(super) spec: PeerSpec,
     /// Its sessions.
-    pub(super) tunn: Tunn,
+    pub(super) sessions: Sessions,
     /// The path in use.
     pub(super) path: Option<PathId>,
     /// A second path for data, for a while.
@@ -114,7 +64,7 @@ impl Peer {
     pub(super) fn new(slot: Slot, spec: PeerSpec, keys: &DeviceKeys) -> Self {
         Self {
             slot,
-            tunn: keys.session(slot, &spec),
+            sessions: Sessions::new(slot, &spec, keys),
             gate: EndpointGate::new(spec.endpoint_filter.clone()),
             spec,
             path: None,
@@ -134,10 +84,10 @@ impl Peer {
         }
     }
 
-    /// Takes over what differs in `spec`. A session survives unless the preshared key changed.
+    /// Takes over what differs in `spec`. The session goes on.
     pub(super) fn update(&mut self, spec: PeerSpec, keys: &DeviceKeys) {
         if self.spec.preshared_key != spec.preshared_key {
-            self.tunn = keys.session(self.slot, &spec);
+            self.sessions.renew(&spec, keys);
             self.unconfirmed.clear();
             self.initiation = None;
         }
@@ -163,7 +113,7 @@ impl Peer {
 
     /// True if data can be encrypted.
     pub(super) fn has_session(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
+        self.sessions.is_live()
     }
 
     /// The other path that data goes on now.

@@ -7,10 +7,8 @@ use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::PeerSpec;
 
 use super::allowed_ips::{AllowedIps, Slot};
-use super::peer::{DeviceKeys, Peer};
-
-/// Receiver indices have 24 bits for the peer.
-const MAX_PEERS: usize = 1 << 24;
+use super::peer::Peer;
+use super::sessions::{DeviceKeys, MAX_PEERS};
 
 /// The peers.
 #[derive(Debug, Default)]

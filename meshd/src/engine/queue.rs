@@ -22,6 +22,8 @@ pub(super) enum Message {
     Command(EngineCommand),
     /// From the wg(8) socket: describe the device.
     Snapshot(SyncSender<DeviceSnapshot>),
+    /// The interface's MTU changed, bytes.
+    Mtu(u32),
     /// End the thread.
     Stop,
 }

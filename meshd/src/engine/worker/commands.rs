@@ -2,7 +2,6 @@
 
 use std::time::{Instant, SystemTime};
 
-use boringtun::noise::TunnResult;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec};
 
@@ -21,6 +20,7 @@ impl Worker {
             match self.inbox.next() {
                 None => return Some(false),
                 Some(Message::Stop) => return None,
+                Some(Message::Mtu(mtu)) => self.tunnel.set_mtu(mtu),
                 Some(Message::Command(command)) => self.carry_out(Instant::now(), command),
                 Some(Message::Snapshot(reply)) => {
                     // Whoever asked may have given up.
@@ -66,13 +66,12 @@ impl Worker {
 
     fn set_peer(&mut self, spec: PeerSpec) {
         let key = spec.public_key;
+        let known = self.peers.by_key(&key);
+        let renewed = known.is_some_and(|peer| peer.spec.preshared_key != spec.preshared_key);
         match self.peers.set(spec, &self.keys) {
-            // An answer of a former session would only mislead.
-            Some(slot) => {
-                if self.peers.get(slot).is_some_and(|peer| !peer.has_session()) {
-                    self.responses.forget(slot);
-                }
-            }
+            // Answers under the former key would only mislead.
+            Some(slot) if renewed => self.responses.forget(slot),
+            Some(_) => {}
             None => tracing::warn!("no room for peer {key}"),
         }
     }
@@ -103,10 +102,7 @@ impl Worker {
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        let result = peer
-            .tunn
-            .format_handshake_initiation(&mut self.output, true);
-        let TunnResult::WriteToNetwork(initiation) = result else {
+        let Some(initiation) = peer.sessions.initiate(&mut self.output) else {
             return;
         };
         peer.initiation = (&*initiation).try_into().ok();

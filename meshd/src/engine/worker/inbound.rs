@@ -17,6 +17,7 @@ use crate::engine::counters::{EngineCounters, count};
 use crate::engine::packet::InnerHeader;
 use crate::engine::path::Route;
 use crate::engine::segment_size::clamp_segment_size;
+use crate::engine::sessions::slot_of;
 use crate::engine::sockets::UdpFamily;
 
 /// Largest foreign datagram worth handing over: no STUN or mesh message is larger.
@@ -87,13 +88,13 @@ impl Worker {
     }
 
     fn handle_data(&mut self, now: Instant, arrival: Route, index: u32, bytes: &[u8]) {
-        let slot = index >> 8;
+        let slot = slot_of(index);
         if !self.may_come_from(slot, arrival) {
             return;
         }
         let mut output = mem::take(&mut self.output);
         if let Some(peer) = self.peers.get(slot) {
-            match peer.tunn.decapsulate(None, bytes, &mut output) {
+            match peer.sessions.open(index, bytes, &mut output) {
                 TunnResult::Done => self.handle_plain(now, arrival, index, &mut []),
                 TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
                     self.handle_plain(now, arrival, index, packet);
@@ -107,7 +108,7 @@ impl Worker {
 
     /// An authenticated packet; empty if it is a keepalive.
     fn handle_plain(&mut self, now: Instant, arrival: Route, index: u32, packet: &mut [u8]) {
-        let slot = index >> 8;
+        let slot = slot_of(index);
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
@@ -168,8 +169,11 @@ impl Worker {
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        let source = Some(arrival.remote.ip());
-        match peer.tunn.decapsulate(source, bytes, &mut self.output) {
+        let source = arrival.remote.ip();
+        match peer
+            .sessions
+            .take_handshake(source, bytes, &mut self.output)
+        {
             TunnResult::WriteToNetwork(answer) => {
                 if let MessageKind::Response(_) = MessageKind::of(answer)
                     && let Some(index) = sender_index(answer)
@@ -220,15 +224,18 @@ impl Worker {
     }
 
     fn handle_response(&mut self, now: Instant, arrival: Route, index: u32, bytes: &[u8]) {
-        let slot = index >> 8;
+        let slot = slot_of(index);
         if !self.may_come_from(slot, arrival) {
             return;
         }
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        let source = Some(arrival.remote.ip());
-        match peer.tunn.decapsulate(source, bytes, &mut self.output) {
+        let source = arrival.remote.ip();
+        match peer
+            .sessions
+            .take_handshake(source, bytes, &mut self.output)
+        {
             TunnResult::WriteToNetwork(answer) => {
                 if let MessageKind::Data(_) = MessageKind::of(answer) {
                     peer.heard(now, arrival);
@@ -249,19 +256,20 @@ impl Worker {
     /// A cookie is of use only in the next initiation, so that goes out at once; waiting copies of
     /// the former one become copies of it.
     fn handle_cookie(&mut self, now: Instant, arrival: Route, index: u32, bytes: &[u8]) {
-        let slot = index >> 8;
+        let slot = slot_of(index);
         if !self.may_come_from(slot, arrival) {
             return;
         }
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        match peer.tunn.decapsulate(None, bytes, &mut self.output) {
+        let source = arrival.remote.ip();
+        match peer
+            .sessions
+            .take_handshake(source, bytes, &mut self.output)
+        {
             TunnResult::Done if peer.cookie.pass(now) => {
-                let result = peer
-                    .tunn
-                    .format_handshake_initiation(&mut self.output, true);
-                if let TunnResult::WriteToNetwork(initiation) = result {
+                if let Some(initiation) = peer.sessions.initiate(&mut self.output) {
                     peer.initiation = (&*initiation).try_into().ok();
                     self.wire.answer(now, peer, arrival, initiation);
                 }

@@ -59,7 +59,7 @@ impl Worker {
         if peer.path.is_none() && peer.has_session() {
             return count(&self.counters.drop_no_path);
         }
-        match peer.tunn.encapsulate(packet, &mut self.output) {
+        match peer.sessions.seal(packet, &mut self.output) {
             TunnResult::WriteToNetwork(message) => match MessageKind::of(message) {
                 MessageKind::Data(_) => {
                     let duplicate = peer.duplicate_path(now);
@@ -67,6 +67,9 @@ impl Worker {
                         self.wire.send(now, peer, path, message);
                     }
                     peer.sent(now, packet.len());
+                    if peer.sessions.is_outdated() {
+                        wish(now, peer, &self.wire);
+                    }
                 }
                 _ => {
                     if let Some(path) = peer.path {
@@ -97,8 +100,7 @@ impl Worker {
         let Some(path) = path.or(peer.path) else {
             return count(&self.counters.drop_no_path);
         };
-        if let TunnResult::WriteToNetwork(message) = peer.tunn.encapsulate(packet, &mut self.output)
-        {
+        if let TunnResult::WriteToNetwork(message) = peer.sessions.seal(packet, &mut self.output) {
             self.wire.send(now, peer, path, message);
             peer.sent(now, packet.len());
         }
@@ -108,21 +110,13 @@ impl Worker {
 /// Sends what the session layer kept while there was no session, on the path that has just proved to
 /// work.
 pub(super) fn flush_queue(now: Instant, peer: &mut Peer, wire: &mut Wire, path: PathId) {
-    let mut output = Vec::new();
+    let mut output = vec![0; BUFFER_BYTES];
     for _ in 0..MAX_QUEUED {
-        if !peer.has_session() {
+        let Some(message) = peer.sessions.next_kept(&mut output) else {
             return;
-        }
-        if output.is_empty() {
-            output.resize(BUFFER_BYTES, 0);
-        }
-        match peer.tunn.decapsulate(None, &[], &mut output) {
-            TunnResult::WriteToNetwork(message) => {
-                wire.send(now, peer, path, message);
-                peer.sent(now, message.len().saturating_sub(OVERHEAD_BYTES));
-            }
-            _ => return,
-        }
+        };
+        wire.send(now, peer, path, message);
+        peer.sent(now, message.len().saturating_sub(OVERHEAD_BYTES));
     }
 }
 

@@ -51,7 +51,7 @@ impl Worker {
         for peer in self.peers.iter_mut() {
             // Rekeying and passive keepalives, on the path in use; without one they are lost, and the
             // core's own handshakes go on.
-            if let TunnResult::WriteToNetwork(message) = peer.tunn.update_timers(output)
+            if let Some(message) = peer.sessions.tick(output)
                 && let Some(path) = peer.path
             {
                 wire.send(now, peer, path, message);
@@ -60,7 +60,7 @@ impl Worker {
             if let Some(path) = peer.path
                 && peer.needs_keepalive(now)
                 && peer.has_session()
-                && let TunnResult::WriteToNetwork(message) = peer.tunn.encapsulate(&[], output)
+                && let TunnResult::WriteToNetwork(message) = peer.sessions.seal(&[], output)
             {
                 wire.send(now, peer, path, message);
                 peer.sent(now, 0);

@@ -59,6 +59,11 @@ impl Tunnel {
         u16::try_from(self.mtu).unwrap_or(u16::MAX)
     }
 
+    /// Notes that the interface has another MTU now.
+    pub(super) const fn set_mtu(&mut self, mtu: u32) {
+        self.mtu = mtu;
+    }
+
     /// Reads one packet; none if there is none now.
     pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8]) -> Option<usize> {
         match self.device.as_ref()?.read(buffer) {

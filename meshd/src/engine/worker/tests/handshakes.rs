@@ -148,6 +148,34 @@ fn strangers_and_wrong_preshared_keys_get_nowhere() {
 }
 
 #[test]
+fn a_changed_preshared_key_interrupts_nothing() {
+    let (mut a, mut b) = joined();
+    let key = Some(PresharedKey::from_bytes([7; 32]));
+    for (node, other) in [(&mut a, b.spec()), (&mut b, Node::new(1).spec())] {
+        let spec = PeerSpec {
+            preshared_key: key.clone(),
+            ..other
+        };
+        node.command(EngineCommand::SetPeer(Box::new(spec)));
+    }
+    a.worker.handle_packet(Instant::now(), &mut packet(1, 2));
+    b.worker.handle_packet(Instant::now(), &mut packet(2, 1));
+    exchange(&mut a, &mut b);
+    assert_eq!((a.delivered(), b.delivered()), (1, 1));
+    assert_eq!(a.events(), [EngineEvent::WantsSession { peer: b.key() }]);
+    b.events();
+    a.handshake(&b, &[0]);
+    exchange(&mut a, &mut b);
+    assert_eq!(done(&a.events()), [true]);
+    assert_eq!(done(&b.events()), [false]);
+    a.worker.handle_packet(Instant::now(), &mut packet(1, 2));
+    exchange(&mut a, &mut b);
+    assert_eq!(b.delivered(), 2);
+    let peer = a.worker.peers.by_key(&b.key()).unwrap();
+    assert!(!peer.sessions.is_outdated());
+}
+
+#[test]
 fn addresses_outside_the_filter_are_neither_answered_nor_used() {
     let (mut a, mut b) = pair();
     let mut spec = a.spec();

@@ -1,0 +1,222 @@
+//! The cryptographic sessions of one peer: those under its present preshared key, and for a while
+//! those under the former one, so that changing the key interrupts nothing.
+
+use std::fmt;
+use std::mem;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519;
+use mesh_proto::{WgPrivateKey, WgPublicKey};
+use meshd_core::data_plane::PeerSpec;
+
+use super::allowed_ips::Slot;
+
+/// Bits of a receiver index: 4 for the generation, 20 for the slot, 8 for the session layer.
+const SLOT_BITS: u32 = 20;
+const SESSION_BITS: u32 = 8;
+const GENERATIONS: u32 = 1 << (32 - SLOT_BITS - SESSION_BITS);
+/// Peers that receiver indices can tell apart.
+pub(super) const MAX_PEERS: usize = 1 << SLOT_BITS;
+
+/// The peer that a receiver index belongs to.
+pub(super) const fn slot_of(index: u32) -> Slot {
+    (index >> SESSION_BITS) & (MAX_PEERS as u32 - 1)
+}
+
+const fn generation_of(index: u32) -> u32 {
+    index >> (SLOT_BITS + SESSION_BITS)
+}
+
+/// What sessions are made from: the node's key and the common bound on handshakes.
+pub(super) struct DeviceKeys {
+    /// Private key in the session layer's form.
+    pub(super) secret: x25519::StaticSecret,
+    /// Its public key.
+    pub(super) public: x25519::PublicKey,
+    /// Counts initiations and responses of all peers.
+    pub(super) limiter: Arc<RateLimiter>,
+}
+
+impl DeviceKeys {
+    /// Initiations and responses per second that never meet a cookie, however small the mesh.
+    const MIN_HANDSHAKES: usize = 5000;
+
+    /// Keys of a device that will have about `peers` peers.
+    pub(super) fn new(private_key: &WgPrivateKey, peers: usize) -> Self {
+        let secret = x25519::StaticSecret::from(*private_key.expose());
+        let public = x25519::PublicKey::from(&secret);
+        // When this node restarts all peers answer within one second, and an initiation counts twice.
+        let limit = Self::MIN_HANDSHAKES.max(peers.saturating_mul(4)) as u64;
+        let limiter = Arc::new(RateLimiter::new(&public, limit));
+        Self {
+            secret,
+            public,
+            limiter,
+        }
+    }
+
+    fn sessions(&self, slot: Slot, generation: u32, spec: &PeerSpec) -> Tunn {
+        Tunn::new(
+            self.secret.clone(),
+            x25519::PublicKey::from(spec.public_key.0),
+            spec.preshared_key.as_ref().map(|key| *key.expose()),
+            // Persistent keepalives are sent by the engine, so that they can change.
+            None,
+            generation << SLOT_BITS | slot,
+            Some(Arc::clone(&self.limiter)),
+        )
+    }
+}
+
+impl fmt::Debug for DeviceKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceKeys({:?})", WgPublicKey(self.public.to_bytes()))
+    }
+}
+
+/// Sessions of one peer.
+pub(super) struct Sessions {
+    slot: Slot,
+    generation: u32,
+    present: Tunn,
+    /// With its generation.
+    former: Option<(u32, Tunn)>,
+}
+
+impl Sessions {
+    /// No session yet.
+    pub(super) fn new(slot: Slot, spec: &PeerSpec, keys: &DeviceKeys) -> Self {
+        Self {
+            slot,
+            generation: 0,
+            present: keys.sessions(slot, 0, spec),
+            former: None,
+        }
+    }
+
+    /// Makes the next handshake use the preshared key of `spec`. The session that stands goes on
+    /// until then.
+    pub(super) fn renew(&mut self, spec: &PeerSpec, keys: &DeviceKeys) {
+        let generation = (self.generation + 1) % GENERATIONS;
+        let next = keys.sessions(self.slot, generation, spec);
+        let present = mem::replace(&mut self.present, next);
+        if is_live(&present) {
+            self.former = Some((self.generation, present));
+        }
+        self.generation = generation;
+    }
+
+    /// True if data can be encrypted.
+    pub(super) fn is_live(&self) -> bool {
+        is_live(&self.present) || self.former().is_some()
+    }
+
+    /// True if data is encrypted under a former preshared key, for want of a handshake.
+    pub(super) fn is_outdated(&self) -> bool {
+        !is_live(&self.present) && self.former().is_some()
+    }
+
+    /// Encrypts a packet; an empty one is a keepalive. Without a session the packet is kept, and the
+    /// result may be an initiation.
+    pub(super) fn seal<'a>(&mut self, packet: &[u8], output: &'a mut [u8]) -> TunnResult<'a> {
+        match &mut self.former {
+            Some((_, former)) if !is_live(&self.present) && is_live(former) => {
+                former.encapsulate(packet, output)
+            }
+            _ => self.present.encapsulate(packet, output),
+        }
+    }
+
+    /// Decrypts a data message for receiver index `index`.
+    pub(super) fn open<'a>(
+        &mut self,
+        index: u32,
+        message: &[u8],
+        output: &'a mut [u8],
+    ) -> TunnResult<'a> {
+        match &mut self.former {
+            Some((generation, former)) if *generation == generation_of(index) => {
+                former.decapsulate(None, message, output)
+            }
+            _ => self.present.decapsulate(None, message, output),
+        }
+    }
+
+    /// Takes a handshake message or a cookie.
+    pub(super) fn take_handshake<'a>(
+        &mut self,
+        source: IpAddr,
+        message: &[u8],
+        output: &'a mut [u8],
+    ) -> TunnResult<'a> {
+        self.present.decapsulate(Some(source), message, output)
+    }
+
+    /// A new initiation.
+    pub(super) fn initiate<'a>(&mut self, output: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        written(self.present.format_handshake_initiation(output, true))
+    }
+
+    /// The next packet that was kept while there was no session, encrypted.
+    pub(super) fn next_kept<'a>(&mut self, output: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        if !is_live(&self.present) {
+            return None;
+        }
+        written(self.present.decapsulate(None, &[], output))
+    }
+
+    /// Lets time pass; what has to be sent, a keepalive or an initiation.
+    pub(super) fn tick<'a>(&mut self, output: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        if let Some((_, former)) = &mut self.former {
+            // Only its expiry counts: it must not start handshakes under its key any more.
+            let _ = former.update_timers(output);
+            if !is_live(former) {
+                self.former = None;
+            }
+        }
+        written(self.present.update_timers(output))
+    }
+
+    fn former(&self) -> Option<&Tunn> {
+        let (_, former) = self.former.as_ref()?;
+        is_live(former).then_some(former)
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("slot", &self.slot)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_live(sessions: &Tunn) -> bool {
+    sessions.time_since_last_handshake().is_some()
+}
+
+fn written(result: TunnResult<'_>) -> Option<&mut [u8]> {
+    match result {
+        TunnResult::WriteToNetwork(message) => Some(message),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_tell_slots_and_generations_apart() {
+        for (generation, slot) in [(0, 0), (0, 5), (3, MAX_PEERS as u32 - 1), (15, 77)] {
+            let index = (generation << SLOT_BITS | slot) << SESSION_BITS | 0xff;
+            assert_eq!(slot_of(index), slot);
+            assert_eq!(generation_of(index), generation);
+        }
+        assert_eq!(GENERATIONS, 16);
+    }
+}
