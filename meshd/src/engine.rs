@@ -22,6 +22,7 @@ mod sessions;
 mod snapshot;
 mod sockets;
 mod uapi;
+mod wall_clock;
 mod worker;
 
 #[cfg(test)]

@@ -101,6 +101,17 @@ impl Peer {
         self.spec = spec;
     }
 
+    /// A new initiation; it is what copies are made of from now on.
+    pub(super) fn initiate<'a>(
+        &mut self,
+        keys: &DeviceKeys,
+        output: &'a mut [u8],
+    ) -> Option<&'a [u8]> {
+        let initiation = self.sessions.initiate(&self.spec, keys, output)?;
+        self.initiation = (&*initiation).try_into().ok();
+        Some(initiation)
+    }
+
     /// Its key.
     pub(super) const fn key(&self) -> WgPublicKey {
         self.spec.public_key

@@ -84,6 +84,8 @@ pub(super) struct Sessions {
     present: Tunn,
     /// With its generation.
     former: Option<(u32, Tunn)>,
+    /// The present ones would put a time from the past into an initiation.
+    is_clock_wrong: bool,
 }
 
 impl Sessions {
@@ -94,11 +96,12 @@ impl Sessions {
             generation: 0,
             present: keys.sessions(slot, 0, spec),
             former: None,
+            is_clock_wrong: false,
         }
     }
 
-    /// Makes the next handshake use the preshared key of `spec`. The session that stands goes on
-    /// until then.
+    /// Makes the next handshake use the preshared key of `spec` and the present wall clock. The session
+    /// that stands goes on until then.
     pub(super) fn renew(&mut self, spec: &PeerSpec, keys: &DeviceKeys) {
         let generation = (self.generation + 1) % GENERATIONS;
         let next = keys.sessions(self.slot, generation, spec);
@@ -107,6 +110,18 @@ impl Sessions {
             self.former = Some((self.generation, present));
         }
         self.generation = generation;
+        self.is_clock_wrong = false;
+    }
+
+    /// Notes that the wall clock was set: the next [`Self::initiate`] goes by the new time.
+    pub(super) const fn clock_stepped(&mut self) {
+        self.is_clock_wrong = true;
+    }
+
+    /// Which sessions these are; changes when they are made anew.
+    #[cfg(test)]
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// True if data can be encrypted.
@@ -116,7 +131,7 @@ impl Sessions {
 
     /// True if data is encrypted under a former preshared key, for want of a handshake.
     pub(super) fn is_outdated(&self) -> bool {
-        !is_live(&self.present) && self.former().is_some()
+        self.former().is_some() && !is_live(&self.present)
     }
 
     /// Encrypts a packet; an empty one is a keepalive. Without a session the packet is kept, and the
@@ -155,8 +170,16 @@ impl Sessions {
         self.present.decapsulate(Some(source), message, output)
     }
 
-    /// A new initiation.
-    pub(super) fn initiate<'a>(&mut self, output: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    /// A new initiation. `spec` and `keys` are those that the sessions were made of.
+    pub(super) fn initiate<'a>(
+        &mut self,
+        spec: &PeerSpec,
+        keys: &DeviceKeys,
+        output: &'a mut [u8],
+    ) -> Option<&'a mut [u8]> {
+        if self.is_clock_wrong {
+            self.renew(spec, keys);
+        }
         written(self.present.format_handshake_initiation(output, true))
     }
 

@@ -28,8 +28,6 @@ use request::{Request, RequestReader};
 const DIRECTORY: &str = "/var/run/wireguard";
 /// What one client may take altogether.
 const CLIENT_TIME: Duration = Duration::from_secs(2);
-/// Bytes written between looks at the clock.
-const CHUNK_BYTES: usize = 16 * 1024;
 
 /// The running server. Dropping it ends the thread and removes the socket.
 #[derive(Debug)]
@@ -104,22 +102,25 @@ fn serve(listener: &UnixListener, stop: &EventFd, worker: &MessageSender) {
             return;
         }
         if let Ok((client, _)) = listener.accept()
-            && let Err(error) = serve_client(client, worker)
+            && let Err(error) = serve_client(client, stop, worker)
         {
             tracing::debug!(%error, "a client of the wg socket failed");
         }
     }
 }
 
-fn serve_client(mut client: UnixStream, worker: &MessageSender) -> io::Result<()> {
-    let deadline = Instant::now() + CLIENT_TIME;
-    client.set_nonblocking(false)?;
-    let request = read_request(&mut client, deadline)?;
-    let answer = match request {
+fn serve_client(client: UnixStream, stop: &EventFd, worker: &MessageSender) -> io::Result<()> {
+    client.set_nonblocking(true)?;
+    let mut session = Session {
+        client,
+        stop,
+        deadline: Instant::now() + CLIENT_TIME,
+    };
+    let answer = match session.read_request()? {
         Request::Get => {
             let (reply, device) = mpsc::sync_channel(1);
             worker.send(Message::Snapshot(reply));
-            match device.recv_timeout(remaining(deadline)?) {
+            match device.recv_timeout(session.remaining()?) {
                 Ok(device) => format::device(&device),
                 Err(_) => format::error(libc::EIO),
             }
@@ -127,34 +128,67 @@ fn serve_client(mut client: UnixStream, worker: &MessageSender) -> io::Result<()
         Request::Set => format::error(libc::EPERM),
         Request::Unknown => format::error(libc::EINVAL),
     };
-    for chunk in answer.as_bytes().chunks(CHUNK_BYTES) {
-        client.set_write_timeout(Some(remaining(deadline)?))?;
-        client.write_all(chunk)?;
-    }
-    Ok(())
+    session.write_all(answer.as_bytes())
 }
 
-fn read_request(client: &mut UnixStream, deadline: Instant) -> io::Result<Request> {
-    let mut reader = RequestReader::default();
-    let mut buffer = [0; 1024];
-    loop {
-        client.set_read_timeout(Some(remaining(deadline)?))?;
-        let length = client.read(&mut buffer)?;
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        match reader.push(&buffer[..length]) {
-            Ok(Some(request)) => return Ok(request),
-            Ok(None) => {}
-            Err(error) => return Err(io::Error::other(error)),
-        }
-    }
+/// A client, until its time is up or the server stops.
+#[derive(Debug)]
+struct Session<'a> {
+    client: UnixStream,
+    stop: &'a EventFd,
+    deadline: Instant,
 }
 
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
+impl Session<'_> {
+    fn read_request(&mut self) -> io::Result<Request> {
+        let mut reader = RequestReader::default();
+        let mut buffer = [0; 1024];
+        loop {
+            self.wait(PollFlags::POLLIN)?;
+            match self.client.read(&mut buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(length) => {
+                    let request = reader.push(&buffer[..length]);
+                    if let Some(request) = request.map_err(io::Error::other)? {
+                        return Ok(request);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.wait(PollFlags::POLLOUT)?;
+            match self.client.write(bytes) {
+                Ok(length) => bytes = &bytes[length..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self, flags: PollFlags) -> io::Result<()> {
+        let mut descriptors = [
+            PollFd::new(self.client.as_fd(), flags),
+            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+        ];
+        let timeout = PollTimeout::try_from(self.remaining()?).unwrap_or(PollTimeout::ZERO);
+        poll(&mut descriptors, timeout)?;
+        if descriptors[1].any().unwrap_or(true) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+
+    fn remaining(&self) -> io::Result<Duration> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
     }
 }
 

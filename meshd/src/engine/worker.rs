@@ -14,7 +14,7 @@ mod tests;
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mesh_proto::WgPrivateKey;
 use meshd_core::data_plane::EngineEvent;
@@ -30,6 +30,7 @@ use super::rate::PerSecond;
 use super::response_cache::ResponseCache;
 use super::sessions::DeviceKeys;
 use super::sockets::{UdpFamily, UdpSockets};
+use super::wall_clock::WallClock;
 use super::{EngineConfig, EngineError, io_error};
 use tunnel::Tunnel;
 use wire::Wire;
@@ -71,6 +72,7 @@ pub(super) struct Worker {
     /// Where they are encrypted or decrypted into.
     output: Vec<u8>,
     next_tick: Instant,
+    wall_clock: WallClock,
 }
 
 impl Worker {
@@ -123,6 +125,7 @@ impl Worker {
             input: vec![0; BUFFER_BYTES],
             output: vec![0; BUFFER_BYTES],
             next_tick: Instant::now(),
+            wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
         })
     }
 

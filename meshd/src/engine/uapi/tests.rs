@@ -61,6 +61,16 @@ fn a_silent_client_does_not_block_the_next_for_ever() {
 }
 
 #[test]
+fn a_silent_client_is_let_go_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, _inbox) = start(directory.path());
+    let mut silent = UnixStream::connect(&server.path).unwrap();
+    drop(server);
+    let end = silent.read(&mut [0; 1]);
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+}
+
+#[test]
 fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     drop(UnixListener::bind(directory.path().join("test0.sock")).unwrap());

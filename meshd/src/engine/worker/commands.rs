@@ -102,10 +102,9 @@ impl Worker {
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
-        let Some(initiation) = peer.sessions.initiate(&mut self.output) else {
+        let Some(initiation) = peer.initiate(&self.keys, &mut self.output) else {
             return;
         };
-        peer.initiation = (&*initiation).try_into().ok();
         for copy in copies {
             if copy.after.is_zero() {
                 self.wire.send(now, peer, copy.path, initiation);

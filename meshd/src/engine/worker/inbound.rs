@@ -269,8 +269,7 @@ impl Worker {
             .take_handshake(source, bytes, &mut self.output)
         {
             TunnResult::Done if peer.cookie.pass(now) => {
-                if let Some(initiation) = peer.sessions.initiate(&mut self.output) {
-                    peer.initiation = (&*initiation).try_into().ok();
+                if let Some(initiation) = peer.initiate(&self.keys, &mut self.output) {
                     self.wire.answer(now, peer, arrival, initiation);
                 }
             }

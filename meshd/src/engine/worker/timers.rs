@@ -1,7 +1,7 @@
 //! What happens by itself: copies of initiations, rekeying, keepalives, a deleted interface, events that
 //! found no room.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use boringtun::noise::TunnResult;
 use meshd_core::data_plane::EngineEvent;
@@ -45,7 +45,17 @@ impl Worker {
         self.wire.insist(EngineEvent::InterfaceRecreated);
     }
 
+    /// Notes that the wall clock was set forward.
+    pub(super) fn clock_stepped(&mut self) {
+        for peer in self.peers.iter_mut() {
+            peer.sessions.clock_stepped();
+        }
+    }
+
     pub(super) fn tick(&mut self, now: Instant) {
+        if self.wall_clock.stepped_forward(now, SystemTime::now()) {
+            self.clock_stepped();
+        }
         self.keys.limiter.reset_count();
         let (wire, output) = (&mut self.wire, &mut self.output);
         for peer in self.peers.iter_mut() {

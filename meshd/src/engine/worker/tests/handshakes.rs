@@ -176,6 +176,30 @@ fn a_changed_preshared_key_interrupts_nothing() {
 }
 
 #[test]
+fn a_corrected_clock_is_used_and_interrupts_nothing() {
+    let (mut a, mut b) = joined();
+    let before = a
+        .worker
+        .peers
+        .by_key(&b.key())
+        .unwrap()
+        .sessions
+        .generation();
+    a.worker.clock_stepped();
+    a.worker.handle_packet(Instant::now(), &mut packet(1, 2));
+    exchange(&mut a, &mut b);
+    assert_eq!((b.delivered(), a.events()), (1, Vec::new()));
+    a.handshake(&b, &[0]);
+    let sessions = &a.worker.peers.by_key(&b.key()).unwrap().sessions;
+    assert_eq!(sessions.generation(), before + 1);
+    a.worker.handle_packet(Instant::now(), &mut packet(1, 2));
+    exchange(&mut a, &mut b);
+    assert_eq!(b.delivered(), 2);
+    assert_eq!(done(&a.events()), [true]);
+    assert_eq!(done(&b.events()), [false]);
+}
+
+#[test]
 fn addresses_outside_the_filter_are_neither_answered_nor_used() {
     let (mut a, mut b) = pair();
     let mut spec = a.spec();
