@@ -52,6 +52,12 @@ pub enum StateError {
         /// ` (process N)`, if known.
         owner: String,
     },
+    /// Others can write into a directory that is not only ours.
+    #[error("{path} is writable by others: give stateDir a directory of its own")]
+    Shared {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A key file is not what was written.
     #[error(
         "{path} is damaged: {message}; restore it from a backup, or remove it to join as a new member"
@@ -102,8 +108,7 @@ impl StateDir {
             .mode(0o700)
             .create(path)
             .map_err(io_error("made"))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-            .map_err(io_error("restricted to its owner"))?;
+        restrict(path)?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -233,6 +238,31 @@ pub fn fresh_state_id() -> Result<StateId, StateError> {
     let mut bytes = [0; 16];
     keys::random(&mut bytes)?;
     Ok(StateId(bytes))
+}
+
+/// Keeps others out of a directory that is ours or empty. Any other may be a mistake, like `/tmp`, whose
+/// mode must stay; it is refused if others could replace our files in it.
+fn restrict(path: &Path) -> Result<(), StateError> {
+    let restrict = || {
+        let mode = fs::metadata(path)?.permissions().mode();
+        let empty = fs::read_dir(path)?.next().is_none();
+        if mode & 0o077 != 0 && (empty || path.join(LOCK_FILE).exists()) {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+            return Ok(0o700);
+        }
+        Ok(mode)
+    };
+    let mode: u32 = restrict().map_err(|source| StateError::Io {
+        path: path.to_owned(),
+        what: "restricted to its owner",
+        source,
+    })?;
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(StateError::Shared {
+        path: path.to_owned(),
+    })
 }
 
 fn owner_of(lock: &mut File) -> String {

@@ -175,3 +175,24 @@ fn addresses_outlive_the_process_and_are_bounded() {
 fn state_ids_differ() {
     assert_ne!(fresh_state_id().unwrap(), fresh_state_id().unwrap());
 }
+
+#[test]
+fn only_a_directory_of_its_own_is_restricted() {
+    let dir = TempDir::new().unwrap();
+    let set = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    set(0o755);
+    drop(StateDir::open(dir.path()).unwrap());
+    assert_eq!(mode(dir.path()), 0o700, "it was empty");
+    set(0o777);
+    drop(StateDir::open(dir.path()).unwrap());
+    assert_eq!(mode(dir.path()), 0o700, "it is ours");
+    fs::remove_file(dir.path().join(LOCK_FILE)).unwrap();
+    fs::write(dir.path().join("something"), "").unwrap();
+    set(0o777);
+    let error = StateDir::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("is writable by others"), "{error}");
+    assert_eq!(mode(dir.path()), 0o777, "it is somebody's");
+    set(0o755);
+    StateDir::open(dir.path()).unwrap();
+    assert_eq!(mode(dir.path()), 0o755);
+}
