@@ -213,13 +213,13 @@ impl Lab {
         daemon.wait(limit)
     }
 
-    /// Names of daemons that ended although nobody told them to.
+    /// Daemons that ended although nobody told them to, each with its last words.
     #[must_use]
     pub fn ended(&self) -> Vec<String> {
         let mut daemons = self.daemons();
         let ended = daemons.iter_mut().filter_map(|(name, daemon)| {
             let status = daemon.ended().ok().flatten()?;
-            Some(format!("{name} ({status})"))
+            Some(format!("{name} ({status}): {}", self.last_words(name)))
         });
         ended.collect()
     }
@@ -228,22 +228,22 @@ impl Lab {
     /// `names`, with the other's networks routed to it. Returns how long it took.
     ///
     /// # Errors
-    /// If that does not come true in time, naming what is missing.
+    /// If that does not come true in time, naming what is missing, or if a daemon ends meanwhile.
     pub fn wait_tunnels(&self, names: &[&str], limit: Duration) -> Result<Duration, LabError> {
-        let ((), took) = wait::until("tunnels between all zones", limit, || {
-            let dead = self.ended();
+        let (formed, took) = wait::until("tunnels between all zones", limit, || {
+            if let Some(ended) = self.ended().first() {
+                return Ok(Err(LabError::Unusable(format!("a daemon ended: {ended}"))));
+            }
             let missing: Vec<_> = names
                 .iter()
                 .flat_map(|name| self.missing(name, names))
                 .collect();
             match missing.first() {
-                None => Ok(()),
-                Some(first) => Err(format!(
-                    "{} tunnels are not up, e.g. {first}; daemons that ended: {dead:?}",
-                    missing.len()
-                )),
+                None => Ok(Ok(())),
+                Some(first) => Err(format!("{} are not up, e.g. {first}", missing.len())),
             }
         })?;
+        formed?;
         Ok(took)
     }
 
@@ -275,6 +275,19 @@ impl Lab {
                 .collect(),
             Err(error) => vec![error.to_string()],
         }
+    }
+
+    fn last_words(&self, name: &str) -> String {
+        let dir = self.machine_dir(name);
+        let logs = ["meshd.log", "discovery-server.log"].map(|file| dir.join(file));
+        let text = logs
+            .iter()
+            .find_map(|log| std::fs::read_to_string(log).ok())
+            .unwrap_or_default();
+        text.lines()
+            .next_back()
+            .unwrap_or("it said nothing")
+            .to_owned()
     }
 
     fn spawn(&self, name: &str, mut command: Command, log: &Path) -> Result<(), LabError> {

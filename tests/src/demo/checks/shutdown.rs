@@ -12,23 +12,12 @@ use crate::lab::LabError;
 use crate::lab::network::DISCOVERY;
 use crate::lab::snapshot::Snapshot;
 
-pub(crate) fn run(stage: Stage) -> Outcome {
+pub(crate) fn run(mut stage: Stage) -> Outcome {
+    if let Err(error) = stop(&stage) {
+        stage.lab.keep_files();
+        return Err(error);
+    }
     let nodes = stage.names().len();
-    for name in stage.names() {
-        let status = stage.lab.stop(name)?;
-        if !status.success() {
-            return broken(format!("meshd of {name} ended with {status} after SIGTERM"));
-        }
-    }
-    for (name, before) in &stage.bare {
-        nothing_left(&stage, name, before)?;
-    }
-    let status = stage.lab.stop(DISCOVERY)?;
-    if !status.success() {
-        return broken(format!(
-            "the discovery server ended with {status} after SIGTERM"
-        ));
-    }
     let namespaces = namespaces(&stage)?;
     let host = stage.host.clone();
     drop(stage);
@@ -48,6 +37,26 @@ pub(crate) fn run(stage: Stage) -> Outcome {
          socket left; {} namespaces gone, host unchanged",
         namespaces.len()
     ))
+}
+
+/// Stops every daemon and looks what it left.
+fn stop(stage: &Stage) -> Result<(), CheckError> {
+    for name in stage.names() {
+        let status = stage.lab.stop(name)?;
+        if !status.success() {
+            return broken(format!("meshd of {name} ended with {status} after SIGTERM"));
+        }
+    }
+    for (name, before) in &stage.bare {
+        nothing_left(stage, name, before)?;
+    }
+    let status = stage.lab.stop(DISCOVERY)?;
+    if !status.success() {
+        return broken(format!(
+            "the discovery server ended with {status} after SIGTERM"
+        ));
+    }
+    Ok(())
 }
 
 fn nothing_left(stage: &Stage, name: &str, before: &Snapshot) -> Result<(), CheckError> {
