@@ -66,8 +66,9 @@ impl Mesh {
             mesh_prefix: self.mesh_prefix,
             own_addresses: &own_addresses,
             via_tunnel: &links.via_tunnel,
-            has_v4: can_send(links, Family::V4),
-            has_v6: can_send(links, Family::V6),
+            // Before the first reading nothing is ruled out: peers from the cache are dialled at once.
+            has_v4: !self.host.links_known() || can_send(links, Family::V4),
+            has_v6: !self.host.links_known() || can_send(links, Family::V6),
         };
         let mut wanted = BTreeMap::new();
         for external in &self.settings.external_peers {
@@ -105,6 +106,10 @@ impl Mesh {
         endpoints: Vec<RankedEndpoint>,
         agreed: bool,
     ) -> Wanted {
+        let known = self.peer_of(&id);
+        let preshared_key = known
+            .and_then(|peer| peer.spec.preshared_key.clone())
+            .unwrap_or_else(|| self.cluster[0].preshared_key(&self.id, &id));
         Wanted {
             kind: PeerKind::Member {
                 id,
@@ -113,7 +118,7 @@ impl Mesh {
             },
             spec: PeerSpec {
                 public_key: member.record.wireguard_key,
-                preshared_key: Some(self.cluster[0].preshared_key(&self.id, &id)),
+                preshared_key: Some(preshared_key),
                 allowed_ips: self
                     .resolution
                     .allowed

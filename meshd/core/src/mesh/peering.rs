@@ -12,6 +12,7 @@ use super::Mesh;
 use super::liveness::ping_interval;
 use super::names::Names;
 use super::peer::{OwnFacts, Peer};
+use super::reflexive::Reflexive;
 use super::servers::Server;
 use super::timers::Timer;
 use crate::Now;
@@ -25,10 +26,12 @@ impl Mesh {
     /// Settings are new: everything derived from them only.
     pub(super) fn settings_changed(&mut self) {
         self.peer_filter = self.settings.filters.peer_endpoints.clone().map(Arc::new);
-        if self.servers.len() != self.settings.discovery_servers.len() {
-            let servers = &self.settings.discovery_servers;
-            self.servers = servers.iter().map(|_| Server::default()).collect();
+        let urls = &self.settings.discovery_servers;
+        if !self.servers.iter().map(|server| &server.url).eq(urls) {
+            self.servers = urls.iter().map(|url| Server::new(url.clone())).collect();
+            // Indexes mean other servers now.
             self.membership.forget_leases();
+            self.reflexive = Reflexive::default();
         }
     }
 
@@ -115,9 +118,12 @@ impl Mesh {
         }
     }
 
-    /// The own zone; until its source is read, the one of the record before the restart.
+    /// The own zone; until its source is read, the one of the record before the restart. Rules do not
+    /// move a node that has lost all its addresses for a moment.
     fn own_zone(&self) -> Option<String> {
-        if !self.zone_known()
+        let homeless =
+            matches!(self.settings.zone, ZoneSource::Rules(_)) && self.own_addresses.is_empty();
+        if (homeless || !self.zone_known())
             && let Some(record) = self.publisher.record()
         {
             return record.zone.clone();

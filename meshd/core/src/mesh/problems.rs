@@ -13,6 +13,33 @@ const MAX_LISTED: usize = 10;
 /// Conflicts in a minute that one lost state directory does not explain.
 const QUARREL: usize = 3;
 
+/// Every code there is, in the order of `docs/problems.md`.
+const CODES: &[&str] = &[
+    "wrong_secret",
+    "discovery_unreachable",
+    "clock_behind",
+    "clock_ahead",
+    "members_limit",
+    "identity_conflict",
+    "record_invalid",
+    "alone",
+    "same_name",
+    "zone_missing",
+    "reconcile_failed",
+    "routing_conflict",
+    "forwarding_off",
+    "rp_filter",
+    "interface_recreated",
+    "static_endpoint_unresolved",
+    "filter_excludes_all",
+    "no_endpoints",
+    "filter_warning",
+    "peer_down",
+    "key_conflict",
+    "prefix_refused",
+    "prefix_conflict",
+];
+
 /// Problems in the order found, with how much they matter.
 #[derive(Debug, Default)]
 pub(super) struct Found(Vec<(Level, Problem)>);
@@ -37,6 +64,7 @@ impl Found {
     }
 
     fn push(&mut self, level: Level, code: &str, message: String, remedy: String) {
+        debug_assert!(CODES.contains(&code), "{code} is not documented");
         let code = code.to_owned();
         let problem = Problem {
             code,
@@ -68,13 +96,13 @@ impl Mesh {
 
     fn discovery_problems(&self, now: Now, found: &mut Found) {
         let old = now.instant.saturating_duration_since(self.started) >= UNREACHABLE_AFTER;
-        let urls = self.settings.discovery_servers.iter();
-        for (url, server) in urls.zip(&self.servers) {
+        for server in &self.servers {
+            let url = &server.url;
             let error = server.error.as_deref();
-            if error.is_some_and(|error| error.to_lowercase().contains("unauthorized")) {
+            if error.is_some_and(is_refusal) {
                 found.warn(
                     "wrong_secret",
-                    format!("{url} refuses this node's signature: {}", error.unwrap_or("")),
+                    format!("{url} refuses this node: {}", error.unwrap_or("")),
                     "check that cluster.secretFile is the one of this cluster: `meshctl cluster id` must print the same id on every node",
                 );
             } else if !server.connected && (error.is_some() || old) {
@@ -236,6 +264,15 @@ impl Mesh {
     }
 }
 
+/// True if the client's words say that the server answered and does not accept this node or cluster. Only
+/// the choice of the code depends on it.
+fn is_refusal(error: &str) -> bool {
+    let error = error.to_lowercase();
+    ["unauthorized", "signature", "serve this cluster"]
+        .iter()
+        .any(|words| error.contains(words))
+}
+
 /// The first few, in words.
 pub(super) fn some_of(names: &[&str]) -> String {
     let shown = names[..names.len().min(MAX_LISTED)].join(", ");
@@ -243,5 +280,20 @@ pub(super) fn some_of(names: &[&str]) -> String {
         format!("{shown}, …")
     } else {
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented() {
+        let document = include_str!("../../../../docs/problems.md");
+        let documented: Vec<&str> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'))
+            .collect();
+        assert_eq!(documented, CODES);
     }
 }

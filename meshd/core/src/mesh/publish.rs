@@ -14,6 +14,7 @@ use super::timers::Timer;
 use crate::event::Level;
 use crate::persistent::{PersistentMember, PersistentState};
 use crate::timing::{PERSIST_GAP, ZONE_FILE_WAIT};
+use crate::zone::zone_label;
 use crate::{Action, Now};
 
 impl Mesh {
@@ -55,6 +56,11 @@ impl Mesh {
             return;
         };
         let moved = self.publisher.boundary(&record).is_none();
+        if moved {
+            let zone = zone_label(record.zone.as_deref(), &self.id);
+            let message = format!("this node is in zone {zone} now");
+            self.out.event("own_zone", Level::Info, message);
+        }
         self.record_error = None;
         let message = format!("published the own record, sequence {sequence}");
         self.out.event("published", Level::Debug, message);

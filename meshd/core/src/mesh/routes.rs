@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use mesh_proto::MemberId;
+use mesh_proto::control::RefusedPrefix;
 
 use super::Mesh;
 use super::peer::Peer;
 use crate::Action;
 use crate::allowed_ips::{self, Claim, LocalView};
+use crate::event::Level;
 use crate::links::LinkSnapshot;
 use crate::mtu::tunnel_mtu;
 use crate::routing::{self, RoutingInput, TunnelRoutes};
@@ -60,7 +62,24 @@ impl Mesh {
             self.owners.clone_from(&resolution.owners);
             self.persist_later(now);
         }
+        self.tell_refused(&resolution.refused);
         self.resolution = resolution;
+    }
+
+    /// Prefixes refused from now on; what was refused before is no news.
+    fn tell_refused(&mut self, refused: &BTreeMap<MemberId, Vec<RefusedPrefix>>) {
+        for (id, prefixes) in refused {
+            let before = self.resolution.refused.get(id);
+            for prefix in prefixes {
+                if before.is_some_and(|before| before.contains(prefix)) {
+                    continue;
+                }
+                let message = format!("{} is not routed: {}", prefix.prefix, prefix.reason);
+                let name = self.names.of(id);
+                self.out
+                    .peer_event("prefix_refused", Level::Warn, &name, message);
+            }
+        }
     }
 
     /// Plans routes and rules; sends them if they differ from the last ones.

@@ -25,12 +25,11 @@ impl Mesh {
             DiscoveryEvent::Contact => {}
             DiscoveryEvent::Connected { info, stun } => {
                 server.connected(&info, stun, now);
+                let message = format!("connected to {}", server.url);
                 self.reflexive.set_target(index, stun, now.instant);
                 self.arm_stun();
                 self.mark_dirty(now.instant);
                 self.report_changed(now.instant);
-                let url = &self.settings.discovery_servers[index];
-                let message = format!("connected to {url}");
                 self.out.event("discovery_connected", Level::Info, message);
             }
             DiscoveryEvent::Disconnected(error) => self.server_lost(index, error),
@@ -92,7 +91,6 @@ impl Mesh {
     }
 
     fn server_lost(&mut self, index: usize, error: String) {
-        let url = &self.settings.discovery_servers[index];
         let server = &mut self.servers[index];
         // The first failure and the loss of a live stream are news; further attempts are not.
         let level = if server.connected || server.error.is_none() {
@@ -100,7 +98,7 @@ impl Mesh {
         } else {
             Level::Debug
         };
-        let message = format!("{url}: {error}");
+        let message = format!("{}: {error}", server.url);
         server.disconnected(error);
         self.out.event("discovery_disconnected", level, message);
     }

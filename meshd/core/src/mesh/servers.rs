@@ -10,6 +10,8 @@ use crate::Now;
 /// One discovery server.
 #[derive(Debug, Default)]
 pub(super) struct Server {
+    /// As configured.
+    pub(super) url: String,
     pub(super) connected: bool,
     pub(super) synced: bool,
     pub(super) error: Option<String>,
@@ -23,6 +25,13 @@ pub(super) struct Server {
 }
 
 impl Server {
+    pub(super) fn new(url: String) -> Self {
+        Self {
+            url,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn connected(&mut self, info: &Info, stun: Option<SocketAddr>, now: Now) {
         self.connected = true;
         self.error = None;

@@ -204,11 +204,10 @@ impl Mesh {
             let known = |(_, member): &(&MemberId, &Member)| member.leases.known_by(index);
             self.membership.iter().filter(known).count()
         };
-        let urls = self.settings.discovery_servers.iter();
-        urls.zip(&self.servers)
-            .enumerate()
-            .map(|(index, (url, server))| DiscoveryStatus {
-                url: url.clone(),
+        let servers = self.servers.iter().enumerate();
+        servers
+            .map(|(index, server)| DiscoveryStatus {
+                url: server.url.clone(),
                 connected: server.connected,
                 members: known_by(index),
                 last_contact: server.last_contact.map(|at| timestamp::of(at, now)),

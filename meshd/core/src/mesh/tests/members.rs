@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mesh_proto::control::PeerState;
 use mesh_proto::envelope::Contents;
-use mesh_proto::{ClusterKeys, Envelope, EnvelopeKind, IdentityKey, Sequence, VerifiedEnvelope};
+use mesh_proto::{
+    ClusterKeys, Envelope, EnvelopeKind, IdentityKey, Record, Sequence, VerifiedEnvelope,
+    WgPublicKey,
+};
 
 use super::node::{secret, settings};
 use super::world::{World, discovery};
@@ -139,6 +142,40 @@ fn only_a_dead_data_plane_and_a_lease_over_for_an_hour_remove_a_member() {
     // The disk has forgotten it as well.
     let cached = world.nodes[0].disk.members.len();
     assert_eq!(cached, 2, "mute and the node itself");
+}
+
+#[test]
+fn a_new_wireguard_key_replaces_the_old_peer() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(2);
+    let current = world.nodes[1].published.clone().unwrap();
+    let mut record = Record::decode(&current.open(&secret().keys()).unwrap()).unwrap();
+    let old = record.wireguard_key;
+    record.wireguard_key = WgPublicKey([77; 32]);
+    let plaintext = record.encode().unwrap();
+    let sequence = current.sequence().0 + 1;
+    let changed = sealed(2, sequence, EnvelopeKind::Record, &plaintext);
+    world.input(0, heard(changed, true, 0));
+    world.run(Duration::from_millis(20));
+    let keys: Vec<_> = world.nodes[0].engine.peers.keys().copied().collect();
+    assert_eq!(keys, [record.wireguard_key]);
+    assert!(!keys.contains(&old));
+    assert!(world.nodes[0].tunnels("10.0.2.1"));
+}
+
+#[test]
+fn a_stolen_wireguard_key_stays_with_its_first_owner() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(2);
+    let current = world.nodes[1].published.clone().unwrap();
+    let mut record = Record::decode(&current.open(&secret().keys()).unwrap()).unwrap();
+    record.name = "thief".to_owned();
+    let plaintext = record.encode().unwrap();
+    let theft = sealed(70, 5, EnvelopeKind::Record, &plaintext);
+    world.input(0, heard(theft, true, 0));
+    world.run_s(2);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert!(world.problems(0).contains(&"key_conflict".to_owned()));
 }
 
 #[test]
