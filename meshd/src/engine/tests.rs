@@ -170,6 +170,38 @@ fn two_engines_carry_packets_and_show_in_wg() {
 }
 
 #[test]
+fn a_session_moves_to_another_family_without_a_handshake() {
+    let Some((left, right)) = namespaces() else {
+        return;
+    };
+    let mut a = Node::start(&left, 1, "ev");
+    let mut b = Node::start(&right, 2, "ew");
+    a.add_peer(2);
+    b.add_peer(1);
+    a.handshake(2);
+    a.wait_for_handshake(true);
+    b.wait_for_handshake(false);
+    let v6 = |number: u16| {
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number);
+        PathId::to(SocketAddr::from((address, PORT)))
+    };
+    for (node, other) in [(&a, 2), (&b, 1)] {
+        node.engine.send(EngineCommand::SetPath {
+            peer: public_key(other),
+            path: v6(other.into()),
+        });
+    }
+    right.ip("address del 192.0.2.2/24 dev right");
+    assert_pings(&left, 2);
+    a.engine.send(EngineCommand::ReadSessions);
+    a.wait("v6 path", |event| match event {
+        EngineEvent::Sessions(states) => states[0].path == Some(v6(2)),
+        EngineEvent::HandshakeDone { .. } => panic!("a handshake was not needed"),
+        _ => false,
+    });
+}
+
+#[test]
 fn a_deleted_interface_is_made_again() {
     let Some((left, right)) = namespaces() else {
         return;

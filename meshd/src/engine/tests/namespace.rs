@@ -18,7 +18,7 @@ pub(super) struct Namespace {
     id: i32,
 }
 
-/// Two new namespaces with addresses 192.0.2.1 and 192.0.2.2; none, with a word on it, without root.
+/// Two new namespaces with addresses 192.0.2.1 and 192.0.2.2, 2001:db8::1 and 2001:db8::2; none, with a word on it, without root.
 pub(super) fn namespaces() -> Option<(Namespace, Namespace)> {
     if !Uid::effective().is_root() {
         println!("SKIPPED: network namespaces need root");
@@ -29,11 +29,12 @@ pub(super) fn namespaces() -> Option<(Namespace, Namespace)> {
         "link add left type veth peer name right netns {}",
         right.id
     ));
-    for (namespace, interface, address) in
-        [(&left, "left", "192.0.2.1"), (&right, "right", "192.0.2.2")]
-    {
+    for (namespace, interface, number) in [(&left, "left", 1), (&right, "right", 2)] {
         namespace.ip("link set lo up");
-        namespace.ip(&format!("address add {address}/24 dev {interface}"));
+        namespace.ip(&format!("address add 192.0.2.{number}/24 dev {interface}"));
+        namespace.ip(&format!(
+            "address add 2001:db8::{number}/64 dev {interface} nodad"
+        ));
         namespace.ip(&format!("link set {interface} up"));
     }
     Some((left, right))
