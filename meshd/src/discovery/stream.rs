@@ -20,6 +20,7 @@ use super::session::Session;
 const SILENCE: Duration = Duration::from_secs(35);
 
 /// Why a stream ended.
+#[derive(Debug)]
 pub(super) enum End {
     /// The server said goodbye.
     Goodbye,
@@ -36,6 +37,7 @@ impl From<RequestError> for End {
 }
 
 /// One open stream.
+#[derive(Debug)]
 pub(super) struct Stream<'a> {
     pub(super) server: &'a Server,
     pub(super) session: &'a Session,
