@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +26,7 @@ use crate::limits::{
 };
 use crate::rate::source_of;
 use crate::shared::{Shared, lock};
+use crate::tls::Tls;
 
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -57,12 +57,11 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn run(
     shared: Arc<Shared>,
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     connections: TaskTracker,
 ) {
     let open = Arc::new(Open::default());
     let router = crate::http::router(Arc::clone(&shared));
-    let tls = tls.map(TlsAcceptor::from);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -87,7 +86,7 @@ pub async fn run(
             caller,
             place,
         };
-        connections.spawn(connection.run(stream, tls.clone()));
+        connections.spawn(connection.run(stream, tls.as_ref().map(|tls| tls.acceptor())));
     }
 }
 

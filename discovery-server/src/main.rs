@@ -54,6 +54,7 @@ async fn serve(settings: Settings) -> Result<(), (u8, anyhow::Error)> {
     // Before the server is ready, so that no early signal kills it.
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let with_tls = settings.tls.is_some();
     let server = Server::start(settings).map_err(|error| {
         let code = match &error {
@@ -70,6 +71,7 @@ async fn serve(settings: Settings) -> Result<(), (u8, anyhow::Error)> {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
+            _ = hangup.recv() => reload(&server),
             _ = ticks.tick() => {}
         }
         // The watchdog is fed only by a round trip through the writer, which proves more than a timer.
@@ -83,6 +85,13 @@ async fn serve(settings: Settings) -> Result<(), (u8, anyhow::Error)> {
     notify(&[NotifyState::Stopping]);
     server.stop().await;
     outcome.map_err(|error| (EXIT_FAILED, error))
+}
+
+fn reload(server: &Server) {
+    match server.reload() {
+        Ok(()) => tracing::info!("read the certificate again"),
+        Err(error) => tracing::error!(%error, "the old certificate stays in use"),
+    }
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -25,7 +25,7 @@ use crate::settings::{Settings, StunListen};
 use crate::shared::{Clock, Shared, StunPlace};
 use crate::store::{Identity, Store, StoreError};
 use crate::stun::StunSocket;
-use crate::tls::{self, TlsError};
+use crate::tls::{Tls, TlsError};
 use crate::watchers::Watchers;
 use crate::{listener, writer};
 
@@ -66,6 +66,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
     stun_address: Option<SocketAddr>,
     connections: TaskTracker,
@@ -80,7 +81,9 @@ impl Server {
     /// [`StartError`], with what to do.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let tls = match &settings.tls {
-            Some((certificate, key)) => Some(tls::load(certificate, key)?),
+            Some((certificate, key)) => {
+                Some(Arc::new(Tls::load(certificate.clone(), key.clone())?))
+            }
             None => None,
         };
         let mut store = Store::open(&settings.data_dir)?;
@@ -118,7 +121,7 @@ impl Server {
         tasks.spawn(listener::run(
             Arc::clone(&shared),
             listener,
-            tls,
+            tls.clone(),
             connections.clone(),
         ));
         if let Some((socket, _)) = stun {
@@ -126,6 +129,7 @@ impl Server {
         }
         Ok(Self {
             shared,
+            tls,
             address,
             stun_address,
             connections,
@@ -150,6 +154,14 @@ impl Server {
     #[must_use]
     pub const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Reads certificate and key again, if there are any.
+    ///
+    /// # Errors
+    /// [`TlsError`]; then the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
     /// Lets leases end; to be called every [`TICK`]. False if the writer died, which nothing mends.

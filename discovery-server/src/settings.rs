@@ -25,7 +25,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[derive(Debug, Default, Parser)]
 #[command(name = "discovery-server", version)]
 pub struct Flags {
-    /// Address and port for HTTP; [::]:7400 takes IPv4 too [default: 0.0.0.0:7400]
+    /// Address and port for HTTP; `[::]:7400` takes IPv4 too [default: 0.0.0.0:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Directory for the store; made if it does not exist

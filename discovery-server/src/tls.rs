@@ -1,13 +1,14 @@
-//! TLS settings from a certificate and a key file. Only server authentication: callers prove
+//! TLS settings from a certificate and a key file, offering HTTP/2 and HTTP/1.1. Only server authentication: callers prove
 //! themselves by signed requests.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +29,47 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
-/// Settings that offer HTTP/2 and HTTP/1.1.
-///
-/// # Errors
-/// [`TlsError`]
-pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+/// Certificate and key of a server, which can be read again without a restart.
+#[derive(Debug)]
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    /// Reads certificate chain and key.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
+        let current = RwLock::new(read(&certificate, &key)?);
+        Ok(Self {
+            certificate,
+            key,
+            current,
+        })
+    }
+
+    /// Reads the files again; connections from now on get what they hold.
+    ///
+    /// # Errors
+    /// [`TlsError`]; then the old certificate stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let fresh = read(&self.certificate, &self.key)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    /// What does the handshake of the next connection.
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        TlsAcceptor::from(Arc::clone(&current))
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let bad = |path: &Path, what, message: String| TlsError::File {
         path: path.to_owned(),
         what,

@@ -12,12 +12,6 @@ impl Registry {
     /// Revisions go on above both the stored ones and the wall clock, so that none is used twice even
     /// if the newest change was of a member that is forgotten by now.
     pub fn restore(&mut self, writes: Vec<Write>, now: Now) -> Batch {
-        for write in &writes {
-            let cluster = self.cluster_mut(write.key().cluster, now);
-            if let Write::Member(_, stored) = write {
-                cluster.n = cluster.n.max(stored.changed);
-            }
-        }
         for write in writes {
             self.apply_write(write, now);
         }
