@@ -318,6 +318,28 @@ mod tests {
     }
 
     #[test]
+    fn outer_packets_may_be_fragmented() {
+        let sockets = UdpSockets::open(0, 0).unwrap();
+        let value = |socket: &Socket, level, name| {
+            let mut value: libc::c_int = -1;
+            let mut length = size_of_val(&value) as libc::socklen_t;
+            // SAFETY: the descriptor is open; value and length are valid for writing an int.
+            let result = unsafe {
+                let value = (&raw mut value).cast();
+                libc::getsockopt(socket.as_raw_fd(), level, name, value, &raw mut length)
+            };
+            assert_eq!(result, 0);
+            value
+        };
+        let v4 = value(&sockets.v4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
+        assert_eq!(v4, libc::IP_PMTUDISC_DONT);
+        if let Some(socket) = &sockets.v6 {
+            let v6 = value(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER);
+            assert_eq!(v6, libc::IPV6_PMTUDISC_DONT);
+        }
+    }
+
+    #[test]
     fn a_port_in_use_is_told_apart() {
         let first = UdpSockets::open(0, 0).unwrap();
         let error = UdpSockets::open(first.port(), 0).unwrap_err();
