@@ -1,6 +1,6 @@
 //! The discovery-server binary: flags, logging, signals, systemd and exit codes.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, error)) => {
             // Nothing is left to tell if stderr is gone too.
-            let _ = writeln!(std::io::stderr(), "discovery-server: {error:#}");
+            let _ = writeln!(stderr(), "discovery-server: {error}");
             ExitCode::from(code)
         }
     }
@@ -40,7 +40,8 @@ fn start() -> Result<(), (u8, anyhow::Error)> {
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -64,14 +65,15 @@ async fn serve(settings: Settings) -> Result<(), (u8, anyhow::Error)> {
         (code, error.into())
     })?;
     let (listen, stun) = (server.address(), server.stun_address());
-    tracing::info!(%listen, ?stun, tls = with_tls, "serving");
+    let stun = stun.map_or_else(|| "off".to_owned(), |at| at.to_string());
+    tracing::info!(%listen, %stun, tls = with_tls, "serving");
     notify(&[NotifyState::Ready]);
     let mut ticks = tokio::time::interval(TICK);
     let outcome = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            _ = hangup.recv() => reload(&server),
+            _ = hangup.recv(), if with_tls => reload(&server),
             _ = ticks.tick() => {}
         }
         // The watchdog is fed only by a round trip through the writer, which proves more than a timer.

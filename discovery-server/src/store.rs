@@ -4,6 +4,7 @@
 pub mod rows;
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use mesh_proto::ServerId;
@@ -92,7 +93,11 @@ impl Store {
             path: directory.to_owned(),
             source,
         };
-        fs::create_dir_all(directory).map_err(unusable)?;
+        let private = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
+        private.map_err(unusable)?;
         let path = directory.join(FILE_NAME);
         let database = open_database(&path)?;
         // Makes the file's name as durable as its content.
@@ -239,4 +244,110 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
             message: error.to_string(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Key, Stored, StoredReport};
+    use mesh_proto::envelope::Contents;
+    use mesh_proto::{ClusterKeys, Envelope, EnvelopeKind, IdentityKey, Sequence};
+
+    fn row(node: u8, kind: EnvelopeKind) -> (Key, bytes::Bytes) {
+        let (keys, identity) = (
+            ClusterKeys::derive(&[1; 32]),
+            IdentityKey::from_seed(&[node; 32]),
+        );
+        let contents = Contents {
+            kind,
+            sequence: Sequence(7),
+            plaintext: b"{}",
+        };
+        let envelope = Envelope::seal(&keys, &identity, contents, [3; 24]).unwrap();
+        let (cluster, member) = (envelope.cluster(), envelope.member());
+        (Key { cluster, member }, envelope.encode().into())
+    }
+
+    fn member(node: u8, kind: EnvelopeKind) -> Write {
+        let (key, bytes) = row(node, kind);
+        let stored = Stored {
+            bytes,
+            kind,
+            sequence: Sequence(7),
+            fresh: node == 1,
+            changed: 12,
+            recorded: 11,
+            seen_ms: 1 << 40,
+        };
+        Write::Member(key, stored)
+    }
+
+    #[test]
+    fn rows_come_back_and_damaged_ones_are_skipped() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, bytes) = row(1, EnvelopeKind::Report);
+        let report = Write::Report(
+            key,
+            StoredReport {
+                bytes,
+                sequence: Sequence(7),
+                at_ms: 5,
+            },
+        );
+        let mut writes = vec![
+            member(1, EnvelopeKind::Record),
+            member(2, EnvelopeKind::Left),
+            report,
+        ];
+        let mut store = Store::open(directory.path()).unwrap();
+        store.commit(&writes).unwrap();
+        // An envelope under another member's key, a cut row, a key of the wrong length.
+        let mut put = |key: &[u8], value: &[u8]| {
+            let put = store.write(|transaction| {
+                transaction.open_table(MEMBERS)?.insert(key, value)?;
+                Ok(())
+            });
+            put.unwrap();
+        };
+        let Write::Member(_, stored) = &writes[0] else {
+            panic!()
+        };
+        put(&[9; 64], &encode_member(stored));
+        put(&[8; 64], &encode_member(stored)[..40]);
+        put(&[7; 3], &encode_member(stored));
+        drop(store);
+        let store = Store::open(directory.path()).unwrap();
+        let (mut loaded, skipped) = store.load().unwrap();
+        let by_key = |write: &Write| (write.key(), matches!(write, Write::Report(..)));
+        loaded.sort_by_key(by_key);
+        writes.sort_by_key(by_key);
+        assert_eq!((loaded, skipped), (writes, 3));
+    }
+
+    #[test]
+    fn a_leave_and_forgetting_take_the_report_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        for last in [
+            member(1, EnvelopeKind::Left),
+            Write::Forget(row(1, EnvelopeKind::Left).0),
+        ] {
+            let (key, bytes) = row(1, EnvelopeKind::Report);
+            let report = Write::Report(
+                key,
+                StoredReport {
+                    bytes,
+                    sequence: Sequence(7),
+                    at_ms: 5,
+                },
+            );
+            store
+                .commit(&[member(1, EnvelopeKind::Record), report])
+                .unwrap();
+            assert_eq!(store.load().unwrap().0.len(), 2);
+            store.commit(std::slice::from_ref(&last)).unwrap();
+            let left = usize::from(matches!(last, Write::Member(..)));
+            assert_eq!(store.load().unwrap().0.len(), left);
+        }
+    }
 }

@@ -28,7 +28,6 @@ impl Process {
     fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .args(["--listen", "127.0.0.1:0"])
-            .env("NO_COLOR", "1")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -129,11 +128,7 @@ async fn a_terminated_server_says_goodbye_and_exits_cleanly() {
 }
 
 fn refused(args: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(BINARY)
-        .args(args)
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
+    let output = Command::new(BINARY).args(args).output().unwrap();
     (
         output.status.code(),
         String::from_utf8(output.stderr).unwrap(),
@@ -185,6 +180,11 @@ fn a_start_that_fails_says_why_in_one_message() {
         assert_eq!(exit, Some(code), "{args:?}: {message}");
         assert!(message.contains(part), "{args:?}: {message}");
         assert!(!message.contains("panicked"), "{args:?}: {message}");
+        assert_eq!(
+            message.matches("(os error").count().max(1),
+            1,
+            "said twice: {message}"
+        );
     }
 }
 
