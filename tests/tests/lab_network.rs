@@ -47,6 +47,8 @@ fn sites_are_joined_as_planned_and_the_host_untouched() {
         ping("a1-pod", a2_pod.into()),
         ping("c1", b1.into()),
         ping("c1-pod", DISCOVERY_ADDRESS.into()),
+        ping("a1", DISCOVERY_ADDRESS.into()),
+        ping("b2-pod", DISCOVERY_ADDRESS.into()),
     ];
     for (ping, score) in reach.iter().zip(run_all(&reach)) {
         assert!(

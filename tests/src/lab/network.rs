@@ -76,6 +76,10 @@ impl Network {
             let router = self.machine(&router_name(&zone.name))?;
             join((backbone, &format!("r{}", zone.name)), (router, "wan"))?;
             backbone.script(&port(&format!("r{}", zone.name)))?;
+            for prefix in zone.prefixes().into_iter().filter(|_| !zone.nat) {
+                let via = zone.router_outside().to_string();
+                backbone.run("ip", &["route", "add", &prefix.to_string(), "via", &via])?;
+            }
         }
         if plan.discovery == Placement::Outside {
             let server = self.machine(DISCOVERY)?;
@@ -132,13 +136,13 @@ impl Network {
         let machine = self.machine(&node.name)?;
         let pod = self.machine(&node.pod_name())?;
         join((router, &node.name), (machine, "eth0"))?;
-        join((machine, "veth-pod"), (pod, "eth0"))?;
+        join((machine, "cni0"), (pod, "eth0"))?;
         router.script(&port(&node.name))?;
         let gateway = node.pod_gateway();
         let mut script = format!(
             "ip address add {}/24 dev eth0\nip link set eth0 up\n\
              ip route add default via {}\n\
-             ip address add {gateway}/24 dev veth-pod\nip link set veth-pod up\n",
+             ip address add {gateway}/24 dev cni0\nip link set cni0 up\n",
             node.address,
             zone.router_inside()
         );
