@@ -93,7 +93,7 @@ pub const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Least time between two recomputations of peers and routes.
 pub const RECOMPUTE_GAP: Duration = Duration::from_millis(10);
 /// Added to [`RECOMPUTE_GAP`] per member: a snapshot of thousands is worked through in steps.
-pub const RECOMPUTE_GAP_PER_MEMBER: Duration = Duration::from_micros(20);
+pub const RECOMPUTE_GAP_PER_MEMBER: Duration = Duration::from_micros(50);
 
 /// Without any other member for this long, the node calls itself alone.
 pub const ALONE_AFTER: Duration = Duration::from_secs(30);

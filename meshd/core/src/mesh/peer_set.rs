@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use mesh_proto::control::PeerState;
 use mesh_proto::{Candidate, CandidateKind, MemberId, Record, WgPublicKey};
 
 use super::Mesh;
@@ -46,6 +47,7 @@ impl Mesh {
     ) {
         let wanted = self.wanted_peers(links, tunnels);
         self.retire_peers(&wanted, now.instant);
+        self.release_prefixes(&wanted);
         let mut fresh = 0;
         for (key, wanted) in wanted {
             self.upsert_peer(key, wanted, own, &mut fresh, now);
@@ -182,6 +184,23 @@ impl Mesh {
         }
     }
 
+    /// Takes away what moves to another peer before that one gets it: no prefix stands in two.
+    fn release_prefixes(&mut self, wanted: &BTreeMap<WgPublicKey, Wanted>) {
+        for (key, wanted) in wanted {
+            let Some(peer) = self.peers.get_mut(key) else {
+                continue;
+            };
+            let before = peer.spec.allowed_ips.len();
+            peer.spec
+                .allowed_ips
+                .retain(|prefix| wanted.spec.allowed_ips.contains(prefix));
+            if peer.spec.allowed_ips.len() != before {
+                let spec = Box::new(peer.spec.clone());
+                self.out.engine(EngineCommand::SetPeer(spec));
+            }
+        }
+    }
+
     fn upsert_peer(
         &mut self,
         key: WgPublicKey,
@@ -238,7 +257,6 @@ impl Mesh {
         let own = self.own_facts();
         let peer = self.peers.get_mut(&key)?;
         let before = (peer.state, peer.path_kind());
-        let was_alive = peer.is_alive();
         let mut scene = Scene {
             now,
             out: &mut self.out,
@@ -248,7 +266,8 @@ impl Mesh {
         let result = act(peer, &mut scene);
         self.timers.set_for(Timer::Peer(key), peer.next_due(&own));
         let changed = before != (peer.state, peer.path_kind());
-        let flipped = was_alive != peer.is_alive();
+        // Whether it is down decides about contested prefixes and kept tunnels.
+        let flipped = (before.0 == PeerState::Down) != (peer.state == PeerState::Down);
         let kept = peer.member().is_some_and(|id| self.kept.contains(&id));
         if flipped && (kept || !self.owners.is_empty()) {
             self.mark_dirty(now.instant);

@@ -31,6 +31,7 @@ pub(super) struct Publisher {
     /// Zone of the record before the restart; stands in until this run knows better.
     cached: Option<Record>,
     leaving: Option<(Sequence, Instant)>,
+    left: bool,
     conflicts: VecDeque<Instant>,
     /// A server holds something newer than the current record: publish it again, not before then.
     again: Option<Instant>,
@@ -44,6 +45,7 @@ impl Publisher {
             boundary: Sequence(0),
             cached,
             leaving: None,
+            left: false,
             conflicts: VecDeque::new(),
             again: None,
         }
@@ -179,9 +181,14 @@ impl Publisher {
         self.leaving.is_some()
     }
 
-    /// True if a server has stored the leave.
-    pub(super) fn leave_stored(&self, sequence: Sequence) -> bool {
-        self.leaving.is_some_and(|(leave, _)| leave == sequence)
+    /// A server has stored `sequence`. True if that is the leave, for the first time.
+    pub(super) fn leave_stored(&mut self, sequence: Sequence) -> bool {
+        let stored = self.leaving.is_some_and(|(leave, _)| leave == sequence);
+        if stored && !self.left {
+            self.left = true;
+            return true;
+        }
+        false
     }
 }
 

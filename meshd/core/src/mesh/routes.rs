@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use mesh_proto::MemberId;
-use mesh_proto::control::RefusedPrefix;
+use mesh_proto::control::{PeerState, RefusedPrefix};
 
 use super::Mesh;
-use super::peer::Peer;
 use crate::Action;
 use crate::allowed_ips::{self, Claim, LocalView};
 use crate::event::Level;
@@ -32,7 +31,10 @@ impl Mesh {
             .map(|(id, member)| {
                 let tunnel = tunnels.contains_key(id);
                 let fresh = member.leases.is_fresh();
-                let heard = self.peer_of(id).is_some_and(Peer::is_alive);
+                // A peer that is still being dialled is not dead: a restart moves no prefix.
+                let not_down = self
+                    .peer_of(id)
+                    .is_none_or(|peer| peer.state != PeerState::Down);
                 Claim {
                     member: *id,
                     node_addresses: &member.record.node_addresses,
@@ -40,7 +42,11 @@ impl Mesh {
                     exclude: &member.record.exclude_networks,
                     mesh_address: member.mesh_address,
                     // Nothing is probed inside a zone; the lease is the best there is.
-                    alive: if tunnel { heard } else { fresh },
+                    alive: if tunnel {
+                        not_down
+                    } else {
+                        fresh || member.leases.is_unknown()
+                    },
                     fresh,
                     first_seen_ms: member.first_seen_ms,
                     tunnel,

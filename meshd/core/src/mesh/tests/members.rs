@@ -205,3 +205,81 @@ fn somebody_elses_conflict_is_ignored() {
     world.run_s(2);
     assert_eq!(world.nodes[0].published.clone().unwrap().sequence(), own);
 }
+
+#[test]
+fn one_server_that_calls_it_fresh_is_enough() {
+    let mut config = settings("a", None);
+    config
+        .discovery_servers
+        .push("http://198.51.100.2:7400".to_owned());
+    let mut world = World::empty();
+    world.add(config);
+    world.add(settings("b", None));
+    world.run_s(2);
+    let record = world.nodes[1].published.clone().unwrap();
+    world.kill(1);
+    world.run_s(30);
+    assert_eq!(world.state(0, 1), Some(PeerState::Down));
+    let lagging = |stale_s| Input::Discovery {
+        server: 1,
+        event: DiscoveryEvent::Member {
+            envelope: record.clone(),
+            fresh: false,
+            stale_s,
+        },
+    };
+    world.input(0, lagging(7200));
+    world.run_s(60);
+    assert_eq!(
+        world.state(0, 1),
+        Some(PeerState::Down),
+        "the other server says fresh"
+    );
+    world.run_s(300);
+    assert_eq!(world.state(0, 1), None, "nobody says fresh any more");
+    // The lagging server repeats itself; that brings nobody back. The node itself does.
+    world.input(0, lagging(7600));
+    assert_eq!(world.nodes[0].mesh.members(world.now).members.len(), 1);
+    world.start_again(1);
+    world.run_s(1);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+}
+
+#[test]
+fn a_contested_prefix_stays_with_its_owner_through_a_restart() {
+    let claims = |name: &str| {
+        let mut config = settings(name, None);
+        config.networks.advertise = vec!["10.99.0.0/24".parse().unwrap()];
+        config
+    };
+    let mut world = World::empty();
+    world.add(settings("a", None));
+    world.add(claims("first"));
+    world.run_s(2);
+    world.add(claims("second"));
+    world.run_s(2);
+    let owner = |world: &World| {
+        let explain = world.nodes[0]
+            .mesh
+            .explain("10.99.0.9".parse().unwrap(), world.now);
+        explain.peer.unwrap()
+    };
+    assert_eq!(owner(&world), "first");
+    assert!(world.problems(0).contains(&"prefix_conflict".to_owned()));
+    assert_eq!(world.saw(0, "prefix_refused"), 1);
+    // The second answers first after the restart, by a second.
+    world.set_server(false);
+    world.kill(0);
+    world.cut.insert(world.nodes[1].address);
+    world.start_again(0);
+    world.run_s(1);
+    assert_eq!(world.state(0, 2), Some(PeerState::Up));
+    assert_eq!(owner(&world), "first");
+    // It moves when the owner is down, and does not move back.
+    world.run_s(15);
+    assert_eq!(owner(&world), "second");
+    world.cut.clear();
+    world.run_s(15);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert_eq!(owner(&world), "second");
+}

@@ -220,3 +220,48 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_thousand_records_are_worked_through() {
+    use mesh_proto::envelope::Contents;
+    use mesh_proto::{Envelope, EnvelopeKind, IdentityKey, Record, Sequence, WgPublicKey};
+    let mut world = World::new(&[("a", Some("x")), ("b", Some("y"))]);
+    world.run_s(1);
+    let keys = super::node::secret().keys();
+    let envelope = world.nodes[1].published.clone().unwrap();
+    let template = Record::decode(&envelope.open(&keys).unwrap()).unwrap();
+    for number in 0u16..1000 {
+        let [high, low] = number.to_be_bytes();
+        let mut seed = [200; 32];
+        (seed[0], seed[1]) = (high, low);
+        let record = Record {
+            name: format!("m{number}"),
+            wireguard_key: WgPublicKey(seed),
+            node_addresses: vec![[10, 1 + high, low, 1].into()],
+            networks: vec![format!("10.{}.{low}.0/24", 100 + high).parse().unwrap()],
+            ..template.clone()
+        };
+        let plaintext = record.encode().unwrap();
+        let contents = Contents {
+            kind: EnvelopeKind::Record,
+            sequence: Sequence(1),
+            plaintext: &plaintext,
+        };
+        let identity = IdentityKey::from_seed(&seed);
+        let envelope = Envelope::seal(&keys[0], &identity, contents, [0; 24]).unwrap();
+        let event = crate::input::DiscoveryEvent::Member {
+            envelope,
+            fresh: true,
+            stale_s: 0,
+        };
+        world.input(0, super::world::discovery(event));
+    }
+    world.run_s(2);
+    let status = world.nodes[0].mesh.status(world.now);
+    assert_eq!(
+        (status.members, status.peers_up + status.peers_down),
+        (1001, 1001)
+    );
+    let topology = world.nodes[0].mesh.topology(&[], world.now);
+    assert_eq!(topology.links.len(), 1002 * 1001 / 2);
+}
