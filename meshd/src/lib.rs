@@ -1,9 +1,12 @@
 //! The shell around the mesh core: sockets, files, netlink, WireGuard.
 
+pub mod app;
+pub mod args;
 pub mod config;
 pub mod control;
 pub mod discovery;
 pub mod engine;
 pub mod linux;
+pub mod logging;
 pub mod resolve;
 pub mod state;

@@ -1,2 +1,61 @@
-//! stub
-fn main() {}
+//! The daemon's entry: arguments, runtime, exit code. Nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use meshd::app::{self, StartError};
+use meshd::args::{Args, Command};
+use meshd::config;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.check {
+        let report = config::check(&args.config);
+        print(&report.to_string());
+        return ExitCode::from(report.exit_code());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),
+    };
+    let outcome = runtime.block_on(async {
+        match args.command {
+            Some(Command::Cleanup) => cleanup(&args).await,
+            None => app::run(&args.config, args.log.as_deref()).await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string(), error.exit_code()),
+    }
+}
+
+async fn cleanup(args: &Args) -> Result<(), StartError> {
+    let removed = app::cleanup(&args.config).await?;
+    for thing in &removed {
+        print(&format!("removed {thing}"));
+    }
+    if removed.is_empty() {
+        print("nothing to remove");
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "this is the program's output")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the one message of a failed start, without log prefix"
+)]
+fn fail(message: &str, code: u8) -> ExitCode {
+    eprintln!("meshd: {message}");
+    ExitCode::from(code)
+}

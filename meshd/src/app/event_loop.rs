@@ -1,0 +1,215 @@
+//! The event loop: the only place that owns the [`Mesh`]. Everything that happens becomes an input,
+//! every action is carried out here or handed to the task that can. It decides nothing.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mesh_proto::{EnvelopeKind, Sequence};
+use meshd_core::data_plane::EngineEvent;
+use meshd_core::event::Level;
+use meshd_core::input::DiscoveryEvent;
+use meshd_core::network::NetworkState;
+use meshd_core::{Action, Event, Input, Mesh, Now};
+use tokio::sync::{mpsc, watch};
+
+use super::metrics::{Metrics, MetricsRequest};
+use super::queries::{Queries, ReadyTopology};
+use super::signals::{Signal, Signals};
+use crate::control::ControlRequest;
+use crate::discovery::DiscoveryClient;
+use crate::engine::Engine;
+use crate::state::StateDir;
+
+/// Inputs taken from one source before the others get their turn.
+const BATCH: usize = 64;
+/// Between two signs of life to systemd: well below any sensible `WatchdogSec`.
+const WATCHDOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Remove everything of ours from the kernel (SIGTERM, SIGINT, a leave).
+    RemoveAll,
+    /// Keep what fails closed (SIGUSR2: restart or upgrade).
+    KeepFailClosed,
+    /// The engine's thread is gone: keep what fails closed, exit with an error, be restarted.
+    EngineFailed,
+}
+
+/// Where inputs come from.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) inputs: mpsc::Receiver<Input>,
+    pub(super) engine: mpsc::Receiver<EngineEvent>,
+    pub(super) discovery: mpsc::Receiver<(usize, DiscoveryEvent)>,
+    pub(super) control: mpsc::Receiver<ControlRequest>,
+    pub(super) topologies: mpsc::Receiver<ReadyTopology>,
+    pub(super) metrics: mpsc::Receiver<MetricsRequest>,
+    pub(super) signals: Signals,
+}
+
+/// The loop's own parts and the things actions are carried out with.
+#[derive(Debug)]
+pub(super) struct EventLoop {
+    pub(super) mesh: Mesh,
+    pub(super) engine: Engine,
+    pub(super) discovery: DiscoveryClient,
+    pub(super) network: watch::Sender<Option<NetworkState>>,
+    pub(super) state: StateDir,
+    pub(super) queries: Queries,
+    pub(super) metrics: Metrics,
+    /// Counts changes of the host's network, for those who want to try again then.
+    pub(super) network_changes: watch::Sender<u64>,
+    /// Actions from before the loop began.
+    pub(super) pending: Vec<Action>,
+    /// Sequence of the leave that is being published.
+    pub(super) leave: Option<Sequence>,
+    pub(super) leave_published: bool,
+    pub(super) stop: Option<Stop>,
+}
+
+/// The time now, for the core.
+pub(super) fn now() -> Now {
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let unix_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+    Now {
+        instant: Instant::now(),
+        unix_ms,
+    }
+}
+
+impl EventLoop {
+    /// Runs until told to stop.
+    pub(super) async fn run(&mut self, mut sources: Sources) -> Stop {
+        let mut watchdog = tokio::time::interval(WATCHDOG_PERIOD);
+        watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.carry_out();
+            if let Some(stop) = self.stop {
+                return stop;
+            }
+            let due = self.mesh.poll_timeout().map(|(instant, _)| instant);
+            tokio::select! {
+                event = sources.engine.recv() => {
+                    let Some(event) = event else { return Stop::EngineFailed };
+                    self.input(Input::Engine(event));
+                    for _ in 1..BATCH {
+                        let Ok(event) = sources.engine.try_recv() else { break };
+                        self.input(Input::Engine(event));
+                    }
+                }
+                Some((server, event)) = sources.discovery.recv() => {
+                    self.discovery_event(server, event);
+                    for _ in 1..BATCH {
+                        let Ok((server, event)) = sources.discovery.try_recv() else { break };
+                        self.discovery_event(server, event);
+                    }
+                }
+                Some(input) = sources.inputs.recv() => self.shell_input(input),
+                Some(request) = sources.control.recv() => {
+                    self.queries.answer(request, &mut self.mesh, &self.discovery, now());
+                }
+                Some(topology) = sources.topologies.recv() => topology.answer(&self.mesh, now()),
+                Some(request) = sources.metrics.recv() => {
+                    self.metrics.answer(request, &self.mesh, &self.engine, now());
+                }
+                signal = sources.signals.recv() => self.signal(signal),
+                () = sleep_until(due) => self.mesh.handle_timeout(now()),
+                _ = watchdog.tick() => notify(&[sd_notify::NotifyState::Watchdog]),
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.mesh.handle_input(input, now());
+    }
+
+    fn shell_input(&mut self, input: Input) {
+        if matches!(input, Input::Links(_)) {
+            // A new address or route is the moment to try what failed before.
+            self.discovery.retry_now();
+            self.network_changes
+                .send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.input(input);
+    }
+
+    fn discovery_event(&mut self, server: usize, event: DiscoveryEvent) {
+        if let DiscoveryEvent::Published(sequence) = &event
+            && self.leave == Some(*sequence)
+        {
+            self.leave_published = true;
+        }
+        self.input(Input::Discovery { server, event });
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Terminate => self.stop = Some(Stop::RemoveAll),
+            Signal::Restart => self.stop = Some(Stop::KeepFailClosed),
+        }
+    }
+
+    /// Carries out every action in order, and logs what happened.
+    fn carry_out(&mut self) {
+        for action in std::mem::take(&mut self.pending) {
+            self.carry_out_one(action);
+        }
+        while let Some(action) = self.mesh.poll_action() {
+            self.carry_out_one(action);
+        }
+        while let Some(event) = self.mesh.poll_event() {
+            self.metrics.count(&event);
+            log(&event);
+        }
+    }
+
+    fn carry_out_one(&mut self, action: Action) {
+        match action {
+            Action::Engine(command) => self.engine.send(command),
+            Action::ApplyNetwork(state) => {
+                self.engine.set_mtu(state.mtu);
+                self.network.send_replace(Some(*state));
+            }
+            Action::Persist(state) => {
+                if let Err(error) = self.state.save(&state) {
+                    tracing::error!(%error, "cannot write the state directory");
+                }
+            }
+            Action::Publish(envelope) => {
+                if envelope.kind() == EnvelopeKind::Left {
+                    self.leave = Some(envelope.sequence());
+                }
+                self.discovery.publish(envelope);
+            }
+            Action::PublishReport(envelope) => self.discovery.publish_report(envelope),
+            Action::Stop => {
+                self.queries.left(self.leave_published);
+                self.stop = Some(Stop::RemoveAll);
+            }
+        }
+    }
+}
+
+fn log(event: &Event) {
+    match event.level {
+        Level::Debug => tracing::debug!(kind = event.kind, "{event}"),
+        Level::Info => tracing::info!(kind = event.kind, "{event}"),
+        Level::Warn => tracing::warn!(kind = event.kind, "{event}"),
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells systemd; does nothing where nobody listens.
+pub(super) fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd could not be notified");
+    }
+}

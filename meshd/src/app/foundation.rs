@@ -1,0 +1,124 @@
+//! What everything else stands on: the cluster secret, the locked state directory, this node's keys.
+
+use mesh_proto::ClusterSecret;
+use mesh_proto::mesh_address::mesh_address;
+use meshd_core::mesh::{NodeKeys, Start};
+use meshd_core::network::NetworkState;
+use meshd_core::persistent::PersistentState;
+use meshd_core::{Action, Mesh, Settings};
+use tokio::sync::watch;
+
+use super::event_loop::now;
+use super::failure::StartError;
+use crate::config::{self, Config};
+use crate::engine::{Engine, EngineConfig};
+use crate::linux::Netlink;
+use crate::state::{self, StateDir};
+
+/// MTU of the interface until the links have been read, a moment later: fits every underlay.
+const FIRST_MTU: u32 = 1280;
+/// Bit of `CAP_NET_ADMIN` in a capability set (linux/capability.h).
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Secret, state directory and keys.
+#[derive(Debug)]
+pub(super) struct Foundation {
+    pub(super) secret: ClusterSecret,
+    pub(super) state: StateDir,
+    keys: NodeKeys,
+    cache: PersistentState,
+}
+
+impl Foundation {
+    /// Reads or makes everything; touches no network.
+    pub(super) fn lay(config: &Config) -> Result<Self, StartError> {
+        let cluster = &config.cluster;
+        let secret =
+            config::load_secret(&cluster.secret_file, cluster.id).map_err(StartError::Secret)?;
+        if !has_net_admin() {
+            return Err(StartError::Privileges);
+        }
+        let state = StateDir::open(&config.state_dir)?;
+        let keys = NodeKeys {
+            identity: state.identity()?,
+            wireguard: state.wireguard_key()?,
+            state_id: state::fresh_state_id()?,
+        };
+        let loaded = state.load()?;
+        if let Some(warning) = loaded.warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(Self {
+            secret,
+            state,
+            keys,
+            cache: loaded.state,
+        })
+    }
+
+    pub(super) fn engine_config(&self, config: &Config) -> EngineConfig {
+        let member = self.keys.identity.public_key().member_id();
+        EngineConfig {
+            interface: config.wireguard.interface.clone(),
+            mtu: config.wireguard.mtu.unwrap_or(FIRST_MTU),
+            listen_port: config.wireguard.listen_port,
+            mark: config.routing.mark,
+            private_key: self.keys.wireguard.clone(),
+            mesh_address: mesh_address(&self.secret.mesh_id(), &member),
+            peers_hint: self.cache.members.len(),
+        }
+    }
+
+    /// The mesh as it was when this node last ran.
+    pub(super) fn mesh(&mut self, settings: Settings) -> Result<Mesh, StartError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Random(error.to_string()))?;
+        let start = Start {
+            settings,
+            secret: self.secret.clone(),
+            keys: self.keys.clone(),
+            cache: std::mem::take(&mut self.cache),
+            seed,
+        };
+        Ok(Mesh::new(start, now()))
+    }
+}
+
+/// Brings the kernel to the first state the mesh desires, before anything else happens: from here on
+/// what belongs behind a tunnel is refused rather than sent in clear.
+pub(super) async fn fail_closed(
+    mesh: &mut Mesh,
+    engine: &Engine,
+    netlink: &Netlink,
+) -> (watch::Sender<Option<NetworkState>>, Vec<Action>) {
+    let (network, _) = watch::channel(None);
+    let mut later = Vec::new();
+    while let Some(action) = mesh.poll_action() {
+        match action {
+            Action::ApplyNetwork(state) => {
+                network.send_replace(Some(*state));
+            }
+            Action::Engine(command) => engine.send(command),
+            other => later.push(other),
+        }
+    }
+    let first = network.borrow().clone();
+    if let Some(first) = first {
+        let report = netlink.reconcile(&first).await;
+        for error in report.errors {
+            tracing::warn!("first routes: {error}");
+        }
+    }
+    (network, later)
+}
+
+/// True if this process may change the network configuration of its namespace.
+fn has_net_admin() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    // Where /proc says nothing, the kernel will.
+    effective.is_none_or(|set| set >> CAP_NET_ADMIN & 1 == 1)
+}

@@ -1,0 +1,121 @@
+//! Answers to `meshctl`: each request becomes one question to the mesh. Only `topology` waits for
+//! something from outside (reports), so it comes back as a message.
+
+use mesh_proto::control::{CONTROL_VERSION, Left, Topology};
+use meshd_core::mesh::FetchedReport;
+use meshd_core::{Input, Mesh, Now};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::{ControlRequest, Refusal, Reply};
+use crate::discovery::DiscoveryClient;
+
+/// A topology request whose reports have arrived.
+#[derive(Debug)]
+pub(super) struct ReadyTopology {
+    pub(super) reports: Vec<FetchedReport>,
+    pub(super) reply: Reply<Topology>,
+}
+
+/// Answers requests from the state of the mesh.
+#[derive(Debug)]
+pub(super) struct Queries {
+    ready: mpsc::Sender<ReadyTopology>,
+    /// Clients that wait for a leave to be published.
+    leaving: Vec<Reply<Left>>,
+}
+
+impl Queries {
+    /// Finished topologies come out of the receiver.
+    pub(super) fn new() -> (Self, mpsc::Receiver<ReadyTopology>) {
+        let (ready, receiver) = mpsc::channel(crate::control::MAX_IN_FLIGHT);
+        (
+            Self {
+                ready,
+                leaving: Vec::new(),
+            },
+            receiver,
+        )
+    }
+
+    /// Answers, or starts what the answer needs. A client that went away is no error.
+    pub(super) fn answer(
+        &mut self,
+        request: ControlRequest,
+        mesh: &mut Mesh,
+        discovery: &DiscoveryClient,
+        now: Now,
+    ) {
+        match request {
+            ControlRequest::Status(reply) => send(reply, Ok(mesh.status(now))),
+            ControlRequest::Peers(reply) => send(reply, Ok(mesh.peers(now))),
+            ControlRequest::Members(reply) => send(reply, Ok(mesh.members(now))),
+            ControlRequest::Paths { name, reply } => {
+                send(reply, mesh.paths(&name, now).ok_or_else(|| no_peer(&name)));
+            }
+            ControlRequest::Topology(reply) => self.fetch_reports(reply, mesh, discovery),
+            ControlRequest::Explain { address, reply } => {
+                send(reply, Ok(mesh.explain(address, now)));
+            }
+            ControlRequest::ShowConf { as_peer, reply } => {
+                let name = as_peer.as_deref();
+                let missing = || no_external_peer(name.unwrap_or_default());
+                send(reply, mesh.showconf(name, now).ok_or_else(missing));
+            }
+            ControlRequest::Leave(reply) => {
+                self.leaving.push(reply);
+                mesh.handle_input(Input::Leave, now);
+            }
+        }
+    }
+
+    /// Tells the clients that asked for a leave how it went.
+    pub(super) fn left(&mut self, published: bool) {
+        for reply in self.leaving.drain(..) {
+            send(
+                reply,
+                Ok(Left {
+                    version: CONTROL_VERSION,
+                    published,
+                }),
+            );
+        }
+    }
+
+    fn fetch_reports(&self, reply: Reply<Topology>, mesh: &Mesh, discovery: &DiscoveryClient) {
+        let (discovery, members) = (discovery.clone(), mesh.report_sources());
+        let ready = self.ready.clone();
+        tokio::spawn(async move {
+            let fetched = discovery.fetch_reports(members).await;
+            let opened = |report: crate::discovery::FetchedReport| FetchedReport {
+                envelope: report.envelope,
+                age_s: report.age_s,
+            };
+            let reports = fetched.into_iter().map(opened).collect();
+            // The event loop is gone only when the daemon stops; the client is told by the drop.
+            let _ = ready.send(ReadyTopology { reports, reply }).await;
+        });
+    }
+}
+
+impl ReadyTopology {
+    pub(super) fn answer(self, mesh: &Mesh, now: Now) {
+        send(self.reply, Ok(mesh.topology(&self.reports, now)));
+    }
+}
+
+fn send<T>(reply: oneshot::Sender<Result<T, Refusal>>, answer: Result<T, Refusal>) {
+    // A client that hung up does not want the answer.
+    let _ = reply.send(answer);
+}
+
+fn no_peer(name: &str) -> Refusal {
+    Refusal::not_found(format!(
+        "no peer is called {name:?}; `meshctl peers` lists them (nodes of the own zone are no peers)"
+    ))
+}
+
+fn no_external_peer(name: &str) -> Refusal {
+    Refusal::not_found(format!(
+        "no entry of `externalPeers` is called {name:?}; add it to the configuration and reload"
+    ))
+}

@@ -1,0 +1,132 @@
+//! Start-up, in the order in which things can fail and in which nothing can leak: configuration, secret,
+//! state, port and TUN, then routes that fail closed from the cache, then everything that talks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::event_loop::{EventLoop, Sources, notify};
+use super::failure::StartError;
+use super::foundation::{Foundation, fail_closed};
+use super::metrics::{self, Metrics, MetricsRequest};
+use super::network_task::NetworkTask;
+use super::queries::Queries;
+use super::reload;
+use super::signals::Signals;
+use super::watchers::{self, Watchers};
+use crate::config::{self, Config};
+use crate::control::{self, ControlServer};
+use crate::discovery::{self, ClientConfig, DiscoveryClient};
+use crate::engine::Engine;
+use crate::linux::{Netlink, Ownership};
+
+/// Inputs that may wait from each source before the source has to.
+const QUEUE: usize = 1024;
+/// Engine events that may wait; the engine drops what it may drop when they do not fit.
+const ENGINE_QUEUE: usize = 8192;
+/// Scrapes that may wait.
+const METRICS_QUEUE: usize = 4;
+
+/// A daemon that has started.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) event_loop: EventLoop,
+    pub(super) sources: Sources,
+    pub(super) network_task: JoinHandle<Netlink>,
+    pub(super) control: ControlServer,
+    pub(super) background: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything.
+pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartError> {
+    let settings = config.to_settings();
+    let mut foundation = Foundation::lay(&config)?;
+    let signals = Signals::listen().map_err(StartError::Signals)?;
+    let (requests, control_requests) = mpsc::channel(control::MAX_IN_FLIGHT);
+    let control = control::serve(&config.control_socket, requests)?;
+    let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
+    let engine = Engine::start(foundation.engine_config(&config), engine_events)?;
+
+    let mut mesh = foundation.mesh(settings.clone())?;
+    let netlink = Netlink::open(Ownership::of(&settings)).await?;
+    let (network, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
+
+    let (inputs, input_receiver) = mpsc::channel(QUEUE);
+    let (discovery_events, discovery_receiver) = mpsc::channel(QUEUE);
+    let discovery = start_discovery(&config, &foundation, discovery_events)?;
+    let changes = netlink.monitor()?;
+    let task = NetworkTask::new(netlink, network.subscribe(), changes, inputs.clone());
+    let network_task = tokio::spawn(task.run());
+    let metrics = start_metrics(&config).await?;
+    let (queries, topologies) = Queries::new();
+    let (network_changes, changes_seen) = watch::channel(0);
+    let cache = Arc::new(foundation.state.address_cache());
+    let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
+    let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen);
+    let reloading = reload::listen(path.to_owned(), config, watching, inputs)?;
+    let background = vec![addresses, reloading];
+    notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(node = %settings.name, member = %mesh.id().short(), "meshd is running");
+
+    let sources = Sources {
+        inputs: input_receiver,
+        engine: engine_receiver,
+        discovery: discovery_receiver,
+        control: control_requests,
+        topologies,
+        metrics,
+        signals,
+    };
+    let event_loop = EventLoop {
+        mesh,
+        engine,
+        discovery,
+        network,
+        state: foundation.state,
+        queries,
+        metrics: Metrics::default(),
+        pending,
+        network_changes,
+        leave: None,
+        leave_published: false,
+        stop: None,
+    };
+    Ok(Running {
+        event_loop,
+        sources,
+        network_task,
+        control,
+        background,
+    })
+}
+
+fn start_discovery(
+    config: &Config,
+    foundation: &Foundation,
+    events: mpsc::Sender<(usize, meshd_core::input::DiscoveryEvent)>,
+) -> Result<DiscoveryClient, StartError> {
+    let ca = config
+        .discovery
+        .ca_file
+        .as_deref()
+        .map(config::read_ca)
+        .transpose();
+    let client = ClientConfig {
+        servers: config.discovery.urls.clone(),
+        keys: Arc::new(foundation.secret.keys()),
+        ca: ca.map_err(StartError::Ca)?,
+        cache: Arc::new(foundation.state.address_cache()),
+    };
+    Ok(discovery::spawn(client, events))
+}
+
+async fn start_metrics(config: &Config) -> Result<mpsc::Receiver<MetricsRequest>, StartError> {
+    let (requests, receiver) = mpsc::channel(METRICS_QUEUE);
+    if let Some(address) = config.metrics_listen {
+        let served = metrics::serve(address, requests).await;
+        served.map_err(|source| StartError::Metrics { address, source })?;
+    }
+    Ok(receiver)
+}
