@@ -150,7 +150,8 @@ pub struct Mesh {
 
 impl Mesh {
     /// A mesh that knows its cache and nothing else. Yields actions at once; the first of them is the
-    /// network state that fails closed.
+    /// network state that fails closed. A shell that hands in [`Input::Links`] before it carries them
+    /// out spares the host a moment in which its own on-link prefixes may be closed too.
     #[must_use]
     pub fn new(start: Start, now: Now) -> Self {
         let id = start.keys.identity.public_key().member_id();

@@ -48,7 +48,7 @@ impl Leases {
             && self.0.values().any(|lease| match lease {
                 Lease::Fresh => false,
                 Lease::Over(stale, at) => {
-                    *stale + now.saturating_duration_since(*at) > FORGET_AFTER
+                    stale.saturating_add(now.saturating_duration_since(*at)) > FORGET_AFTER
                 }
             })
     }

@@ -94,6 +94,12 @@ fn one_bad_record_harms_nobody_else() {
     for envelope in [garbage, other, report] {
         world.input(0, heard(envelope, true, 0));
     }
+    // Numbers without measure harm nobody either.
+    world.run_s(1);
+    let known = world.nodes[1].published.clone().unwrap();
+    world.input(0, heard(known.clone(), false, u64::MAX));
+    world.run_s(11);
+    world.input(0, heard(known, true, 0));
     world.run_s(2);
     assert_eq!(world.saw(0, "record_refused"), 3);
     assert_eq!(world.state(0, 1), Some(PeerState::Up));

@@ -237,3 +237,39 @@ fn an_external_peer_is_dialled_judged_by_handshakes_and_told_how() {
             .is_none()
     );
 }
+
+#[test]
+fn a_reload_that_refuses_the_path_in_use_leaves_it() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(2);
+    let mut config = settings("a", None);
+    config.filters.peer_endpoints = Some(FilterProgram::parse(&["192.0.2.0/24"]).unwrap());
+    world.input(0, Input::Reload(Box::new(config)));
+    assert_eq!(world.endpoint(0, 1), None);
+    let peer = world.nodes[0].engine.peers.values().next().unwrap();
+    assert!(
+        peer.spec.endpoint_filter.is_some(),
+        "the engine refuses it as well"
+    );
+    world.run_s(10);
+    assert_eq!(world.state(0, 1), Some(PeerState::Down));
+    world.input(0, Input::Reload(Box::new(settings("a", None))));
+    world.run_s(6);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert_eq!(world.saw(0, "peer_removed"), 0);
+}
+
+#[test]
+fn a_packet_in_one_direction_only_is_not_up_for_ever() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(3);
+    // What b sends still arrives at a; nothing of a's arrives at b.
+    world.cut_from = Some(world.nodes[0].address);
+    world.run_s(12);
+    assert_eq!(world.state(0, 1), Some(PeerState::Down));
+    assert_eq!(world.state(1, 0), Some(PeerState::Down));
+    world.cut_from = None;
+    world.run_s(8);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert_eq!(world.state(1, 0), Some(PeerState::Up));
+}

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) server_ahead_ms: u64,
     /// Addresses nothing gets to or from.
     pub(super) cut: BTreeSet<IpAddr>,
+    /// An address nothing gets out from.
+    pub(super) cut_from: Option<IpAddr>,
     flight: BTreeMap<(Instant, u64), Delivery>,
     counter: u64,
     next_step: Instant,
@@ -70,6 +72,7 @@ impl World {
             },
             server_ahead_ms: 0,
             cut: BTreeSet::new(),
+            cut_from: None,
             flight: BTreeMap::new(),
             counter: 0,
             next_step: now.instant + STEP,
@@ -288,7 +291,8 @@ impl World {
     }
 
     fn deliver(&mut self, from: SocketAddr, to: SocketAddr, packet: Packet) {
-        if self.cut.contains(&from.ip()) || self.cut.contains(&to.ip()) {
+        let cut = self.cut.contains(&from.ip()) || self.cut.contains(&to.ip());
+        if cut || self.cut_from == Some(from.ip()) {
             return;
         }
         if to == SERVER.into() {
