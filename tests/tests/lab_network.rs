@@ -35,12 +35,10 @@ fn sites_are_joined_as_planned_and_the_host_untouched() {
         marker: Some(MARKER),
         ..Ping::quick(machine(from), to)
     };
-    let (b1, b1_pod) = (
-        plan.node("b1").unwrap().address,
-        plan.node("b1").unwrap().pod_address(),
-    );
-    let a2_pod = plan.node("a2").unwrap().pod_address();
-    let c1 = plan.node("c1").unwrap();
+    let node = |name: &str| plan.node(name).unwrap();
+    let (b1, b1_pod) = (node("b1").address, node("b1").pod_address());
+    let a2_pod = node("a2").pod_address();
+    let c1 = node("c1");
     let reach = [
         ping("a1", b1.into()),
         ping("a1-pod", b1_pod.into()),

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use super::error::LabError;
@@ -111,11 +111,15 @@ impl Drop for Daemon {
     }
 }
 
-/// Lets the kernel kill the process when the thread that starts it ends.
+/// Lets the kernel kill the process when the thread that starts it ends, and lets it hear the signals
+/// that this process may have blocked for itself.
 pub fn die_with_parent(command: &mut Command) {
-    // SAFETY: the closure runs in the forked child before exec and makes one system call.
+    // SAFETY: the closure runs in the forked child before exec and only makes system calls.
     unsafe {
-        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+        command.pre_exec(|| {
+            SigSet::empty().thread_set_mask()?;
+            Ok(set_pdeathsig(Signal::SIGKILL)?)
+        });
     }
 }
 
@@ -161,6 +165,20 @@ mod tests {
         let pid = Pid::from_raw(daemon.pid() as i32);
         drop(daemon);
         assert!(kill(pid, None).is_err());
+    }
+
+    #[test]
+    fn blocked_signals_are_not_inherited() {
+        let daemon = thread::spawn(|| {
+            SigSet::all().thread_block().unwrap();
+            let child = sleeper().spawn().unwrap();
+            Daemon {
+                name: "sleeper".to_owned(),
+                child,
+            }
+            .stop(Duration::from_secs(10))
+        });
+        assert!(!daemon.join().unwrap().unwrap().success());
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::verdict::{all_answered, broken, only_mesh_traffic};
-use crate::demo::Outcome;
+
 use crate::demo::stage::{MARKER, Stage, TUNNEL_LIMIT, pings};
+use crate::demo::{CheckError, Outcome};
 use crate::lab::LabError;
 use crate::lab::ping::{Ping, Stream};
 
@@ -16,17 +17,21 @@ const BROKEN: Duration = Duration::from_secs(3);
 
 /// `kill -9` of the daemon, which takes the interface with it; later it is started again.
 pub(crate) fn killed(stage: &Stage) -> Outcome {
-    let evidence = watched(stage, || {
+    let seen = watched(stage, || {
         stage.lab.kill(NODE)?;
         thread::sleep(BROKEN);
         stage.lab.start(NODE)
     })?;
-    Ok(format!("kill -9 on {NODE}: {evidence}"))
+    if seen.lost == 0 {
+        return broken("no ping was lost while the daemon was dead: nothing was shown");
+    }
+    Ok(format!("kill -9 on {NODE}: {}", seen.evidence))
 }
 
 /// Deletion of the interface under the running daemon, which mends it by itself.
 pub(crate) fn deleted(stage: &Stage) -> Outcome {
-    let evidence = watched(stage, || {
+    let before = interface_number(stage)?;
+    let seen = watched(stage, || {
         stage
             .lab
             .machine(NODE)?
@@ -34,16 +39,25 @@ pub(crate) fn deleted(stage: &Stage) -> Outcome {
         thread::sleep(BROKEN);
         Ok(())
     })?;
-    if let Some(ended) = stage.lab.ended().first() {
+    let after = interface_number(stage)?;
+    if before == after {
         return broken(format!(
-            "the daemon of {ended} ended when its interface was deleted"
+            "mesh0 still has number {before}: it was not deleted"
         ));
     }
-    Ok(format!("ip link delete mesh0 on {NODE}: {evidence}"))
+    Ok(format!(
+        "ip link delete mesh0 on {NODE}, made anew by the daemon (number {before} -> {after}): {}",
+        seen.evidence
+    ))
+}
+
+struct Seen {
+    lost: u32,
+    evidence: String,
 }
 
 /// Keeps sending from the node and its pod while `harm` happens, and watches the backbone.
-fn watched(stage: &Stage, harm: impl FnOnce() -> Result<(), LabError>) -> Outcome {
+fn watched(stage: &Stage, harm: impl FnOnce() -> Result<(), LabError>) -> Result<Seen, CheckError> {
     let capture = stage.capture_backbone()?;
     let streams = streams(stage)?;
     thread::sleep(Duration::from_millis(300));
@@ -57,9 +71,6 @@ fn watched(stage: &Stage, harm: impl FnOnce() -> Result<(), LabError>) -> Outcom
     }
     let frames = capture.finish()?;
     let seen = only_mesh_traffic(&frames, stage.lab.plan.discovery_address(), &MARKER)?;
-    if lost == 0 {
-        return broken("no ping was lost: the harm did no harm, so nothing was shown");
-    }
     let node = stage.lab.plan.node(NODE)?;
     let pairs = stage.lab.plan.cross_pairs();
     let pairs: Vec<_> = pairs
@@ -67,11 +78,21 @@ fn watched(stage: &Stage, harm: impl FnOnce() -> Result<(), LabError>) -> Outcom
         .filter(|(from, _)| from.name == node.name)
         .collect();
     all_answered(&pings(&stage.lab, &pairs)?)?;
-    Ok(format!(
+    let evidence = format!(
         "{sent} packets sent, {lost} of them held back, none in clear on the backbone ({seen}); tunnels back \
          after {:.1} s more",
         back.as_secs_f64()
-    ))
+    );
+    Ok(Seen { lost, evidence })
+}
+
+/// The kernel never uses the number of an interface again.
+fn interface_number(stage: &Stage) -> Result<String, LabError> {
+    let text = stage
+        .lab
+        .machine(NODE)?
+        .run("cat", &["/sys/class/net/mesh0/ifindex"])?;
+    Ok(text.trim().to_owned())
 }
 
 fn streams(stage: &Stage) -> Result<Vec<Stream>, LabError> {
