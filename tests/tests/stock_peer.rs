@@ -129,7 +129,7 @@ fn wireguard_go_joins_as_an_external_peer() {
             .into_iter()
             .find(|peer| peer.name == "stock")
             .ok_or("no stock")?;
-        if peer.state == PeerState::Up {
+        if peer.state == PeerState::Up && peer.rx_bytes > 0 && peer.tx_bytes > 0 {
             Ok(peer)
         } else {
             Err(format!("{peer:?}"))
@@ -137,5 +137,4 @@ fn wireguard_go_joins_as_an_external_peer() {
     })
     .unwrap();
     assert_eq!(peer.zone, "external");
-    assert!(peer.rx_bytes > 0 && peer.tx_bytes > 0);
 }
