@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use meshd_core::{Input, Mesh};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::event_loop::{EventLoop, Sources, notify};
+use super::event_loop::{EventLoop, Sources, notify, now};
 use super::failure::StartError;
 use super::foundation::{Foundation, fail_closed};
 use super::metrics::{self, Metrics, MetricsRequest};
@@ -16,7 +17,7 @@ use super::queries::Queries;
 use super::reload;
 use super::signals::Signals;
 use super::watchers::{self, Watchers};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Zone};
 use crate::control::{self, ControlServer};
 use crate::discovery::{self, ClientConfig, DiscoveryClient};
 use crate::engine::Engine;
@@ -51,6 +52,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
 
     let mut mesh = foundation.mesh(settings.clone())?;
     let netlink = Netlink::open(Ownership::of(&settings)).await?;
+    first_inputs(&mut mesh, &config, &netlink).await?;
     let (network, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
 
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
@@ -100,6 +102,22 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         control,
         background,
     })
+}
+
+/// What the mesh has to know before its first routes: the host's own prefixes, and the zone that a zone
+/// file says.
+async fn first_inputs(
+    mesh: &mut Mesh,
+    config: &Config,
+    netlink: &Netlink,
+) -> Result<(), StartError> {
+    mesh.handle_input(Input::Links(netlink.read_links().await?), now());
+    if let Zone::File(path) = &config.node.zone
+        && let Ok(zone) = config::read_zone_file(path)
+    {
+        mesh.handle_input(Input::ZoneFile(zone), now());
+    }
+    Ok(())
 }
 
 fn start_discovery(
