@@ -75,18 +75,22 @@ impl Stage {
 pub(crate) fn plan() -> Result<Plan, LabError> {
     let mut plan = Plan::new(3, 2)?;
     for (name, address, endpoints) in [
-        ("b1", "192.168.2.11/24", json!([FILTERED, "0.0.0.0/0"])),
+        (
+            "b1",
+            "192.168.2.11/24",
+            json!([FILTERED, "0.0.0.0/0", "::/0"]),
+        ),
         (
             "b2",
             "192.168.2.12/24",
-            json!([FILTERED, "0.0.0.0/0", format!("!{FILTERED}")]),
+            json!(["0.0.0.0/0", "::/0", format!("!{FILTERED}")]),
         ),
     ] {
         let node = plan.node_mut(name)?;
         node.extra_addresses = vec![address.parse().expect("written here")];
         node.settings = json!({ "filters": { "endpoints": endpoints } });
     }
-    let dialled = json!(["0.0.0.0/0", format!("!{FILTERED}")]);
+    let dialled = json!(["0.0.0.0/0", "::/0", format!("!{FILTERED}")]);
     plan.node_mut("a2")?.settings = json!({ "filters": { "peerEndpoints": dialled } });
     Ok(plan)
 }

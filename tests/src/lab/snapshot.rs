@@ -29,7 +29,7 @@ impl Snapshot {
         Self::take(|arguments| machine.run("ip", arguments))
     }
 
-    /// State of the host itself, with its named namespaces and its firewall.
+    /// State of the host itself, with its firewall.
     ///
     /// # Errors
     /// If a command fails.
@@ -39,9 +39,7 @@ impl Snapshot {
             checked(program, output.map_err(LabError::io(program))?)
         };
         let mut snapshot = Self::take(|arguments| run("ip", arguments))?;
-        let named = run("ip", &["netns", "list"])?;
         let rules = run("nft", &["--stateless", "list", "ruleset"])?;
-        snapshot.add("namespace", &named);
         snapshot.add("nft", &rules);
         Ok(snapshot)
     }

@@ -251,13 +251,14 @@ impl Mesh {
                 "change what that node advertises, or networks.acceptWide or filters.peerNetworks here if it is right",
             );
         }
-        for (prefix, owner) in self.owners.iter().take(MAX_LISTED) {
+        for prefix in self.resolution.contested.iter().take(MAX_LISTED) {
+            let owner = self
+                .owners
+                .get(prefix)
+                .map_or_else(|| "nobody".to_owned(), |owner| self.names.of(owner));
             found.warn(
                 "prefix_conflict",
-                format!(
-                    "several nodes claim {prefix}; it is routed to {}",
-                    self.names.of(owner)
-                ),
+                format!("several nodes claim {prefix}; it is routed to {owner}"),
                 "let one node advertise it, or give each node a prefix of its own",
             );
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::verdict::{all_answered, broken, only_mesh_traffic};
 
 use crate::demo::stage::{MARKER, Stage, TUNNEL_LIMIT, pings};
+use nix::sys::signal::Signal;
+
 use crate::demo::{CheckError, Outcome};
 use crate::lab::LabError;
 use crate::lab::ping::{Ping, Stream};
@@ -28,17 +30,20 @@ pub(crate) fn killed(stage: &Stage) -> Outcome {
     Ok(format!("kill -9 on {NODE}: {}", seen.evidence))
 }
 
-/// Deletion of the interface under the running daemon, which mends it by itself.
+/// Deletion of the interface: first under a frozen daemon, which leaves the kernel alone with what is
+/// there, until the daemon wakes and mends it by itself.
 pub(crate) fn deleted(stage: &Stage) -> Outcome {
     let before = interface_number(stage)?;
     let seen = watched(stage, || {
-        stage
-            .lab
-            .machine(NODE)?
-            .run("ip", &["link", "delete", "mesh0"])?;
+        stage.lab.signal(NODE, Signal::SIGSTOP)?;
+        let machine = stage.lab.machine(NODE)?;
+        machine.run("ip", &["link", "delete", "mesh0"])?;
         thread::sleep(BROKEN);
-        Ok(())
+        stage.lab.signal(NODE, Signal::SIGCONT)
     })?;
+    if seen.lost == 0 {
+        return broken("no ping was lost while there was no interface: nothing was shown");
+    }
     let after = interface_number(stage)?;
     if before == after {
         return broken(format!(
@@ -46,7 +51,8 @@ pub(crate) fn deleted(stage: &Stage) -> Outcome {
         ));
     }
     Ok(format!(
-        "ip link delete mesh0 on {NODE}, made anew by the daemon (number {before} -> {after}): {}",
+        "ip link delete mesh0 on {NODE} with its daemon frozen, made anew when it woke (number {before} -> \
+         {after}): {}",
         seen.evidence
     ))
 }

@@ -267,6 +267,7 @@ fn a_contested_prefix_stays_with_its_owner_through_a_restart() {
     world.add(settings("a", None));
     world.add(claims("first"));
     world.run_s(2);
+    assert!(!world.problems(0).contains(&"prefix_conflict".to_owned()));
     world.add(claims("second"));
     world.run_s(2);
     let owner = |world: &World| {
