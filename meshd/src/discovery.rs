@@ -2,7 +2,7 @@
 //! them, fetches reports. It decides nothing about members; everything verified goes to the core.
 //!
 //! Per server there are three tasks: one watches, one keeps the record stored, one stores reports. They
-//! share a [`session::Session`] that lasts as long as the watch stream does. One server's trouble
+//! share a `session::Session` that lasts as long as the watch stream does. One server's trouble
 //! never delays another.
 
 mod backoff;
