@@ -107,24 +107,30 @@ pub fn names() -> Vec<&'static str> {
     steps.chain([ON_MEMBER, SHUTDOWN]).collect()
 }
 
+/// Checks the name of a check.
+///
+/// # Errors
+/// If no check has it.
+pub fn check_name(name: &str) -> Result<(), LabError> {
+    if names().contains(&name) {
+        return Ok(());
+    }
+    Err(LabError::Unusable(format!(
+        "no check is named {name}; there are {}",
+        names().join(", ")
+    )))
+}
+
 /// Runs the demo with the programs in `bin_dir`. The lab is returned if it is to be kept, or if
 /// something failed and its files may tell why.
 ///
 /// # Errors
-/// If the lab cannot be built, or `only` names no check.
+/// If the lab cannot be built.
 pub fn run(
     options: &Options,
     bin_dir: &Path,
     progress: Progress<'_>,
 ) -> Result<(Report, Option<Stage>), LabError> {
-    if let Some(only) = &options.only
-        && !names().contains(&only.as_str())
-    {
-        return Err(LabError::Unusable(format!(
-            "no check is named {only}; there are {}",
-            names().join(", ")
-        )));
-    }
     let wanted = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let mut runner = Runner {
         start: Instant::now(),

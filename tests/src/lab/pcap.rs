@@ -37,3 +37,30 @@ fn write_to(path: &Path, frames: &Frames) -> io::Result<()> {
     }
     file.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::capture::Frame;
+    use super::*;
+
+    #[test]
+    fn one_frame() {
+        let frames = Frames {
+            frames: vec![Frame {
+                at: UNIX_EPOCH + std::time::Duration::from_micros(2_000_003),
+                interface: "eth0".into(),
+                bytes: vec![7; 5],
+            }],
+            lost: 0,
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(file.path(), &frames).unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert_eq!(bytes[..8], [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0]);
+        assert_eq!(
+            bytes[24..40],
+            [2, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, 5, 0, 0, 0]
+        );
+        assert_eq!(bytes[40..], [7; 5]);
+    }
+}

@@ -44,12 +44,7 @@ impl RunDir {
     /// # Errors
     /// If a live run has that name.
     pub fn create(name: &str) -> Result<Self, LabError> {
-        let sound = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        if name.is_empty() || name.len() > 64 || !name.chars().all(sound) {
-            return Err(LabError::Unusable(format!(
-                "{name:?} is no name: use letters, digits and -"
-            )));
-        }
+        check_name(name)?;
         remove_leftovers();
         // Complete before it has its name: a directory without an owner is somebody's leftover.
         let (path, unborn) = (
@@ -117,6 +112,20 @@ impl Drop for RunDir {
             remove(&self.path);
         }
     }
+}
+
+/// Checks that a run may have this name.
+///
+/// # Errors
+/// If it may not.
+pub fn check_name(name: &str) -> Result<(), LabError> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(sound) {
+        return Err(LabError::Unusable(format!(
+            "{name:?} is no name: use letters, digits and -"
+        )));
+    }
+    Ok(())
 }
 
 /// Live runs, by name.

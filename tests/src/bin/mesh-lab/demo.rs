@@ -26,6 +26,8 @@ pub(crate) struct Demo {
 
 pub(crate) fn run(arguments: &Demo) -> anyhow::Result<ExitCode> {
     interrupt::end_on_signal()?;
+    // Before minutes of building.
+    arguments.only.as_deref().map_or(Ok(()), demo::check_name)?;
     packages::provide()?;
     let bin_dir = binaries::provide()?;
     let start = Instant::now();

@@ -44,6 +44,9 @@ pub(crate) fn up(arguments: &Up) -> anyhow::Result<ExitCode> {
     if arguments.own {
         return own(arguments);
     }
+    // Before minutes of building.
+    Plan::new(arguments.zones, arguments.nodes)?;
+    registry::check_name(&arguments.name)?;
     packages::provide()?;
     binaries::provide()?;
     let mut command = Command::new(std::env::current_exe()?);
