@@ -31,6 +31,7 @@ mod tests;
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use mesh_proto::WgPrivateKey;
@@ -155,6 +156,12 @@ impl Engine {
     #[must_use]
     pub fn counters(&self) -> Arc<EngineCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Differs from what it was a second ago if the worker is alive.
+    #[must_use]
+    pub fn beat(&self) -> u64 {
+        self.counters.beat.load(Ordering::Relaxed)
     }
 
     /// The UDP port in use.

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         print(&report.to_string());
         return ExitCode::from(report.exit_code());
     }
+    end_with_any_panic();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -33,6 +34,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), error.exit_code()),
     }
+}
+
+/// A task or thread that panics would leave a daemon that only looks alive. Without core dump: there are
+/// keys in memory. What fails closed stays, and the service manager starts again.
+fn end_with_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::exit(1);
+    }));
 }
 
 async fn cleanup(args: &Args) -> Result<(), StartError> {

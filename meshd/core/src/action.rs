@@ -13,7 +13,7 @@ pub enum Action {
     Engine(EngineCommand),
     /// Bring the kernel's routes, rules and addresses to this state; the newest one wins.
     ApplyNetwork(Box<NetworkState>),
-    /// Write this to disk, durably, before any later action is carried out.
+    /// Write this to disk, durably, before anything later is published.
     Persist(Box<PersistentState>),
     /// Keep this record (or leave) stored at every server, renewing its lease, until the next one.
     Publish(VerifiedEnvelope),

@@ -11,18 +11,20 @@ use meshd_core::network::NetworkState;
 use meshd_core::{Action, Event, Input, Mesh, Now};
 use tokio::sync::{mpsc, watch};
 
+use super::disk::Disk;
+use super::leftovers::Leftovers;
 use super::metrics::{Metrics, MetricsRequest};
 use super::queries::{Queries, ReadyTopology};
+use super::service_manager::Watchdog;
 use super::signals::{Signal, Signals};
 use crate::control::ControlRequest;
 use crate::discovery::DiscoveryClient;
 use crate::engine::Engine;
-use crate::state::StateDir;
 
 /// Inputs taken from one source before the others get their turn.
 const BATCH: usize = 64;
-/// Between two signs of life to systemd: well below any sensible `WatchdogSec`.
-const WATCHDOG_PERIOD: Duration = Duration::from_secs(5);
+/// Between two looks at what only has to happen some time.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(super) enum Stop {
     KeepFailClosed,
     /// The engine's thread is gone: keep what fails closed, exit with an error, be restarted.
     EngineFailed,
+    /// The task that reconciles the network is gone: likewise.
+    NetworkFailed,
 }
 
 /// Where inputs come from.
@@ -54,7 +58,8 @@ pub(super) struct EventLoop {
     pub(super) engine: Engine,
     pub(super) discovery: DiscoveryClient,
     pub(super) network: watch::Sender<Option<NetworkState>>,
-    pub(super) state: StateDir,
+    pub(super) leftovers: Leftovers,
+    pub(super) disk: Disk,
     pub(super) queries: Queries,
     pub(super) metrics: Metrics,
     /// Counts changes of the host's network, for those who want to try again then.
@@ -81,9 +86,10 @@ pub(super) fn now() -> Now {
 
 impl EventLoop {
     /// Runs until told to stop.
-    pub(super) async fn run(&mut self, mut sources: Sources) -> Stop {
-        let mut watchdog = tokio::time::interval(WATCHDOG_PERIOD);
-        watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pub(super) async fn run(&mut self, sources: &mut Sources) -> Stop {
+        let mut watchdog = Watchdog::new();
+        let mut watchdog_due = interval(Watchdog::period());
+        let mut housekeeping = interval(HOUSEKEEPING);
         loop {
             self.carry_out();
             if let Some(stop) = self.stop {
@@ -116,7 +122,9 @@ impl EventLoop {
                 }
                 signal = sources.signals.recv() => self.signal(signal),
                 () = sleep_until(due) => self.mesh.handle_timeout(now()),
-                _ = watchdog.tick() => notify(&[sd_notify::NotifyState::Watchdog]),
+                _ = watchdog_due.tick() => watchdog.check(self.engine.beat()),
+                _ = housekeeping.tick() => self.let_go_of_leftovers(),
+                () = self.network.closed() => return Stop::NetworkFailed,
             }
         }
     }
@@ -141,6 +149,9 @@ impl EventLoop {
         {
             self.leave_published = true;
         }
+        if matches!(event, DiscoveryEvent::Synced) {
+            self.leftovers.synced(Instant::now());
+        }
         self.input(Input::Discovery { server, event });
     }
 
@@ -148,6 +159,12 @@ impl EventLoop {
         match signal {
             Signal::Terminate => self.stop = Some(Stop::RemoveAll),
             Signal::Restart => self.stop = Some(Stop::KeepFailClosed),
+        }
+    }
+
+    fn let_go_of_leftovers(&mut self) {
+        if let Some(desired) = self.leftovers.release(Instant::now()) {
+            self.network.send_replace(Some(desired));
         }
     }
 
@@ -170,20 +187,17 @@ impl EventLoop {
             Action::Engine(command) => self.engine.send(command),
             Action::ApplyNetwork(state) => {
                 self.engine.set_mtu(state.mtu);
-                self.network.send_replace(Some(*state));
+                let state = self.leftovers.join(*state);
+                self.network.send_replace(Some(state));
             }
-            Action::Persist(state) => {
-                if let Err(error) = self.state.save(&state) {
-                    tracing::error!(%error, "cannot write the state directory");
-                }
-            }
+            Action::Persist(state) => self.disk.persist(state),
             Action::Publish(envelope) => {
                 if envelope.kind() == EnvelopeKind::Left {
                     self.leave = Some(envelope.sequence());
                 }
-                self.discovery.publish(envelope);
+                self.disk.publish(envelope);
             }
-            Action::PublishReport(envelope) => self.discovery.publish_report(envelope),
+            Action::PublishReport(envelope) => self.disk.publish_report(envelope),
             Action::Stop => {
                 self.queries.left(self.leave_published);
                 self.stop = Some(Stop::RemoveAll);
@@ -207,9 +221,8 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Tells systemd; does nothing where nobody listens.
-pub(super) fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd could not be notified");
-    }
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
 }

@@ -57,6 +57,9 @@ pub enum StartError {
     /// The engine's thread died while the daemon ran.
     #[error("the WireGuard engine failed; see the log, and report it as a bug")]
     EngineFailed,
+    /// The network task ended while the daemon ran.
+    #[error("nobody reconciles the network any more; see the log, and report it as a bug")]
+    NetworkFailed,
     /// `meshd cleanup` could not remove everything.
     #[error("not everything could be removed: {0}")]
     Cleanup(String),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::event_loop::now;
 use super::failure::StartError;
+use super::leftovers::Leftovers;
 use crate::config::{self, Config};
 use crate::engine::{Engine, EngineConfig};
 use crate::linux::Netlink;
@@ -90,13 +91,21 @@ pub(super) async fn fail_closed(
     mesh: &mut Mesh,
     engine: &Engine,
     netlink: &Netlink,
-) -> (watch::Sender<Option<NetworkState>>, Vec<Action>) {
+) -> (watch::Sender<Option<NetworkState>>, Leftovers, Vec<Action>) {
     let (network, _) = watch::channel(None);
+    let mut leftovers = match netlink.observe().await {
+        Ok(observed) => Leftovers::of(observed),
+        Err(error) => {
+            tracing::warn!("what an earlier process left cannot be read: {error}");
+            Leftovers::default()
+        }
+    };
     let mut later = Vec::new();
     while let Some(action) = mesh.poll_action() {
         match action {
             Action::ApplyNetwork(state) => {
-                network.send_replace(Some(*state));
+                engine.set_mtu(state.mtu);
+                network.send_replace(Some(leftovers.join(*state)));
             }
             Action::Engine(command) => engine.send(command),
             other => later.push(other),
@@ -109,7 +118,7 @@ pub(super) async fn fail_closed(
             tracing::warn!("first routes: {error}");
         }
     }
-    (network, later)
+    (network, leftovers, later)
 }
 
 /// True if this process may change the network configuration of its namespace.

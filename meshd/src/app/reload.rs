@@ -1,30 +1,39 @@
 //! SIGHUP: reads the configuration again and hands what changed to the mesh. What needs a restart is
 //! said so and kept as it was; a broken file changes nothing.
 
+use std::io;
 use std::path::PathBuf;
 
 use meshd_core::Input;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::failure::StartError;
+use super::service_manager;
 use super::watchers::Watchers;
 use crate::config::{self, Config};
 
-/// Listens for SIGHUP until aborted.
-///
-/// # Errors
-/// [`StartError::Signals`]
+/// SIGHUP. From the moment this exists the signal does not end the process any more.
+#[derive(Debug)]
+pub(super) struct Hangup(Signal);
+
+impl Hangup {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+}
+
+/// Reads the configuration again at each SIGHUP, until aborted.
 pub(super) fn listen(
     path: PathBuf,
     mut current: Config,
     mut watchers: Watchers,
     inputs: mpsc::Sender<Input>,
-) -> Result<JoinHandle<()>, StartError> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-    Ok(tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
+    mut hangup: Hangup,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while hangup.0.recv().await.is_some() {
+            service_manager::reloading();
             match config::load(&path) {
                 Ok(loaded) => {
                     for warning in &loaded.warnings {
@@ -41,8 +50,9 @@ pub(super) fn listen(
                 }
                 Err(error) => tracing::error!("configuration kept as it was: {error}"),
             }
+            service_manager::ready();
         }
-    }))
+    })
 }
 
 /// `next` with everything that only a restart can change put back to what runs now.
@@ -73,6 +83,7 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
         current.metrics_listen != next.metrics_listen,
         "metrics.listen",
     );
+    keep(current.log != next.log, "log");
     let numbers = |config: &Config| {
         let routing = &config.routing;
         (
@@ -100,8 +111,46 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
     next.state_dir.clone_from(&current.state_dir);
     next.control_socket.clone_from(&current.control_socket);
     next.metrics_listen = current.metrics_listen;
+    next.log.clone_from(&current.log);
     let bypass = std::mem::take(&mut next.routing.bypass);
     next.routing = current.routing.clone();
     next.routing.bypass = bypass;
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let text = format!(
+            "cluster: {{secretFile: /s}}\ndiscovery: {{servers: [\"https://d.example:7400\"]}}\n{text}"
+        );
+        config::parse(&text, "host-1")
+            .unwrap_or_else(|issues| panic!("{text}\n{issues:?}"))
+            .config
+    }
+
+    #[test]
+    fn what_a_restart_needs_stays_and_the_rest_is_taken_over() {
+        let current = config("");
+        let mut fixed = config(
+            "node: {name: other}\nwireguard: {interface: mesh9, listenPort: 1}\nstateDir: /elsewhere\n\
+             controlSocket: /elsewhere.sock\nmetrics: {listen: \"127.0.0.1:1\"}\nlog: debug\n\
+             routing: {table: 77, rulePriority: 900, mark: 0x2000/0x2000, protocol: 99}\n",
+        );
+        fixed.cluster.secret_file = "/other".into();
+        fixed.discovery.servers.push("https://e.example".to_owned());
+        assert_eq!(keep_fixed(&current, fixed), current);
+
+        let free = config(
+            "node: {zone: fra}\nwireguard: {mtu: 1400}\ntopology: {mode: full}\n\
+             networks: {protected: [10.9.0.0/16]}\nallowDownPeerBypass: true\n\
+             filters: {endpoints: [10.0.0.0/8]}\nrouting: {bypass: [{proto: tcp, port: 22}]}\n\
+             extraAnnouncedEndpoints: [\"192.0.2.1:51840\"]\n",
+        );
+        assert_ne!(free, current);
+        assert_eq!(keep_fixed(&current, free.clone()), free);
+        assert_eq!(keep_fixed(&free, current.clone()), current);
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What a signal asks for.
@@ -37,5 +38,12 @@ impl Signals {
             _ = self.interrupt.recv() => Signal::Terminate,
             _ = self.restart.recv() => Signal::Restart,
         }
+    }
+
+    /// True if a signal to stop has come since the last look.
+    pub(super) fn terminated(&mut self) -> bool {
+        [&mut self.terminate, &mut self.interrupt]
+            .into_iter()
+            .any(|signal| signal.recv().now_or_never().is_some())
     }
 }

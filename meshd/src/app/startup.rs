@@ -8,20 +8,23 @@ use meshd_core::{Input, Mesh};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::event_loop::{EventLoop, Sources, notify, now};
+use super::disk::Disk;
+use super::event_loop::{EventLoop, Sources, now};
 use super::failure::StartError;
 use super::foundation::{Foundation, fail_closed};
 use super::metrics::{self, Metrics, MetricsRequest};
 use super::network_task::NetworkTask;
 use super::queries::Queries;
-use super::reload;
+use super::reload::{self, Hangup};
+use super::service_manager;
 use super::signals::Signals;
 use super::watchers::{self, Watchers};
 use crate::config::{self, Config, Zone};
 use crate::control::{self, ControlServer};
-use crate::discovery::{self, ClientConfig, DiscoveryClient};
+use crate::discovery::{self, ClientConfig};
 use crate::engine::Engine;
 use crate::linux::{Netlink, Ownership};
+use crate::state::AddressCache;
 
 /// Inputs that may wait from each source before the source has to.
 const QUEUE: usize = 1024;
@@ -40,36 +43,35 @@ pub(super) struct Running {
     pub(super) background: Vec<JoinHandle<()>>,
 }
 
-/// Starts everything.
+/// Starts everything. What can fail comes before what changes the host's network.
 pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartError> {
     let settings = config.to_settings();
     let mut foundation = Foundation::lay(&config)?;
-    let signals = Signals::listen().map_err(StartError::Signals)?;
+    let (signals, hangup) = listen().map_err(StartError::Signals)?;
     let (requests, control_requests) = mpsc::channel(control::MAX_IN_FLIGHT);
     let control = control::serve(&config.control_socket, requests)?;
+    let metrics = start_metrics(&config).await?;
+    let cache = Arc::new(foundation.state.address_cache());
+    let client = client_config(&config, &foundation, Arc::clone(&cache))?;
+    let netlink = Netlink::open(Ownership::of(&settings)).await?;
+    let changes = netlink.monitor()?;
+    let mut mesh = foundation.mesh(settings.clone())?;
+    first_inputs(&mut mesh, &config, &netlink).await?;
     let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
     let engine = Engine::start(foundation.engine_config(&config), engine_events)?;
-
-    let mut mesh = foundation.mesh(settings.clone())?;
-    let netlink = Netlink::open(Ownership::of(&settings)).await?;
-    first_inputs(&mut mesh, &config, &netlink).await?;
-    let (network, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
+    let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
 
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
     let (discovery_events, discovery_receiver) = mpsc::channel(QUEUE);
-    let discovery = start_discovery(&config, &foundation, discovery_events)?;
-    let changes = netlink.monitor()?;
+    let discovery = discovery::spawn(client, discovery_events);
     let task = NetworkTask::new(netlink, network.subscribe(), changes, inputs.clone());
     let network_task = tokio::spawn(task.run());
-    let metrics = start_metrics(&config).await?;
     let (queries, topologies) = Queries::new();
     let (network_changes, changes_seen) = watch::channel(0);
-    let cache = Arc::new(foundation.state.address_cache());
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen);
-    let reloading = reload::listen(path.to_owned(), config, watching, inputs)?;
-    let background = vec![addresses, reloading];
-    notify(&[sd_notify::NotifyState::Ready]);
+    let reloading = reload::listen(path.to_owned(), config, watching, inputs, hangup);
+    service_manager::ready();
     tracing::info!(node = %settings.name, member = %mesh.id().short(), "meshd is running");
 
     let sources = Sources {
@@ -84,9 +86,10 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let event_loop = EventLoop {
         mesh,
         engine,
+        disk: Disk::start(foundation.state, discovery.clone()),
         discovery,
         network,
-        state: foundation.state,
+        leftovers,
         queries,
         metrics: Metrics::default(),
         pending,
@@ -100,8 +103,12 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         sources,
         network_task,
         control,
-        background,
+        background: vec![addresses, reloading],
     })
+}
+
+fn listen() -> std::io::Result<(Signals, Hangup)> {
+    Ok((Signals::listen()?, Hangup::listen()?))
 }
 
 /// What the mesh has to know before its first routes: the host's own prefixes, and the zone that a zone
@@ -120,24 +127,23 @@ async fn first_inputs(
     Ok(())
 }
 
-fn start_discovery(
+fn client_config(
     config: &Config,
     foundation: &Foundation,
-    events: mpsc::Sender<(usize, meshd_core::input::DiscoveryEvent)>,
-) -> Result<DiscoveryClient, StartError> {
+    cache: Arc<AddressCache>,
+) -> Result<ClientConfig, StartError> {
     let ca = config
         .discovery
         .ca_file
         .as_deref()
         .map(config::read_ca)
         .transpose();
-    let client = ClientConfig {
+    Ok(ClientConfig {
         servers: config.discovery.urls.clone(),
         keys: Arc::new(foundation.secret.keys()),
         ca: ca.map_err(StartError::Ca)?,
-        cache: Arc::new(foundation.state.address_cache()),
-    };
-    Ok(discovery::spawn(client, events))
+        cache,
+    })
 }
 
 async fn start_metrics(config: &Config) -> Result<mpsc::Receiver<MetricsRequest>, StartError> {

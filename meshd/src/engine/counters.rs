@@ -8,6 +8,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct EngineCounters {
             $($(#[$doc])* pub $name: AtomicU64,)*
+            /// Moves while the worker does; a sign of life, not a measurement.
+            pub(super) beat: AtomicU64,
         }
 
         /// The counters at one moment.

@@ -7,6 +7,7 @@ use boringtun::noise::TunnResult;
 use meshd_core::data_plane::EngineEvent;
 
 use super::{TOKEN_TUN, Worker, watch};
+use crate::engine::counters::count;
 
 /// The session layer's clock only advances in its timer call, so its times are this coarse.
 const TICK: Duration = Duration::from_millis(250);
@@ -53,6 +54,7 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self, now: Instant) {
+        count(&self.counters.beat);
         if self.wall_clock.stepped_forward(now, SystemTime::now()) {
             self.clock_stepped();
         }
