@@ -47,7 +47,7 @@ pub(crate) fn run(stage: &Stage) -> Outcome {
     }
     Ok(format!(
         "{endpoints} endpoints of wg show: none in {FILTERED} for {EXCLUDES} (excludes it) or on {AVOIDS} \
-         (does not dial it); a1 reaches {OFFERS} (prefers it) at {}",
+         (does not dial it); a1 knows one of {OFFERS} (offers it) and reaches it at {}",
         endpoint(stage, "a1", OFFERS)?
     ))
 }
