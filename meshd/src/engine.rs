@@ -19,6 +19,7 @@ mod rate;
 mod response_cache;
 mod segment_size;
 mod sessions;
+mod silence;
 mod snapshot;
 mod sockets;
 mod uapi;

@@ -162,7 +162,8 @@ pub enum EngineEvent {
         /// True if this node sent the initiation.
         initiator: bool,
     },
-    /// An authenticated packet came by another path than the one in use. At most one event per peer,
+    /// An authenticated packet came by another path than the one in use; the paths of all events name
+    /// the local address, and belong to a path without one if the remote address is the same. At most one event per peer,
     /// path and 100 ms. The engine does not follow by itself, except that a peer without any path
     /// gets this one.
     OtherPath {
@@ -201,6 +202,14 @@ pub enum EngineEvent {
     WantsSession {
         /// For whom.
         peer: WgPublicKey,
+    },
+    /// Data was sent to a peer that has a mesh address, and nothing authenticated has come from it on
+    /// any path for 50 ms. Repeated every 50 ms until something comes.
+    Unanswered {
+        /// Who is silent.
+        peer: WgPublicKey,
+        /// When the oldest data was sent that nothing came after.
+        since: Instant,
     },
     /// Answer to [`EngineCommand::ReadSessions`], sorted by key.
     Sessions(Vec<SessionState>),

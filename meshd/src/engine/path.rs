@@ -1,6 +1,6 @@
-//! Local addresses of paths. The core names paths by their remote address only; the engine keeps the
-//! local address a peer's packets arrive at, and answers from it, so that NATs and firewalls on the
-//! way recognise the answer. This is the one place that joins the two.
+//! Local addresses of paths. What arrives is reported with the local address it came to. Where the core
+//! names no local address, the engine sends from the one a peer's packets arrive at, so that NATs and
+//! firewalls on the way recognise the answer. This is the one place that joins the two.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,9 +17,18 @@ pub(super) struct Route {
 }
 
 impl Route {
-    /// The path as the core knows it: without its local address.
+    /// The path as the core knows it.
     pub(super) const fn path(self) -> PathId {
-        PathId::to(self.remote)
+        PathId {
+            local: self.local,
+            remote: self.remote,
+        }
+    }
+
+    /// True if a packet that came this way came by `path`, which may leave the local address open.
+    pub(super) fn is_of(self, path: PathId) -> bool {
+        let same_local = path.local.is_none() || self.local.is_none() || path.local == self.local;
+        path.remote == self.remote && same_local
     }
 }
 
@@ -107,17 +116,16 @@ mod tests {
         let now = Instant::now();
         let mut addresses = LocalAddresses::default();
         let came = arrival(1, [10, 0, 0, 1]);
-        assert_eq!(addresses.route(now, came.path()).local, None);
+        let open = PathId::to(came.remote);
+        assert_eq!(addresses.route(now, open).local, None);
         addresses.learn(came);
-        assert_eq!(addresses.route(now, came.path()), came);
-        assert_eq!(addresses.route(now, arrival(2, [0; 4]).path()).local, None);
+        assert_eq!(addresses.route(now, open), came);
+        let other = PathId::to(arrival(2, [0; 4]).remote);
+        assert_eq!(addresses.route(now, other).local, None);
         addresses.learn(arrival(1, [10, 0, 0, 2]));
-        assert_eq!(
-            addresses.route(now, came.path()).local,
-            Some([10, 0, 0, 2].into())
-        );
+        assert_eq!(addresses.route(now, open).local, Some([10, 0, 0, 2].into()));
         addresses.forget(came.remote);
-        assert_eq!(addresses.route(now, came.path()).local, None);
+        assert_eq!(addresses.route(now, open).local, None);
     }
 
     #[test]
@@ -137,11 +145,20 @@ mod tests {
         let came = arrival(1, [10, 0, 0, 1]);
         let mut addresses = LocalAddresses::default();
         addresses.learn(came);
-        assert_eq!(addresses.route(start, came.path()).local, came.local);
+        let open = PathId::to(came.remote);
+        assert_eq!(addresses.route(start, open).local, came.local);
         let late = start + LocalAddresses::PATIENCE;
-        assert_eq!(addresses.route(late, came.path()).local, None);
+        assert_eq!(addresses.route(late, open).local, None);
         addresses.learn(came);
-        assert_eq!(addresses.route(late, came.path()).local, came.local);
+        assert_eq!(addresses.route(late, open).local, came.local);
+    }
+
+    #[test]
+    fn arrivals_belong_to_paths() {
+        let came = arrival(1, [10, 0, 0, 1]);
+        assert!(came.is_of(came.path()) && came.is_of(PathId::to(came.remote)));
+        assert!(!came.is_of(arrival(1, [10, 0, 0, 2]).path()));
+        assert!(!came.is_of(PathId::to(arrival(2, [0; 4]).remote)));
     }
 
     #[test]

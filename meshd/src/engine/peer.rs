@@ -47,6 +47,10 @@ pub(super) struct Peer {
     pub(super) wish: Pace,
     /// Bound on initiations that cookies cause.
     pub(super) cookie: Pace,
+    /// When the oldest data left that nothing has arrived after.
+    pub(super) unanswered: Option<Instant>,
+    /// Somebody watches for silence.
+    pub(super) watched: bool,
     last_handshake: Option<Instant>,
     last_receive: Option<Instant>,
     last_send: Option<Instant>,
@@ -75,6 +79,8 @@ impl Peer {
             send_failed: PathLimiter::default(),
             wish: Pace::new(WISH_PACE),
             cookie: Pace::new(COOKIE_PACE),
+            unanswered: None,
+            watched: false,
             last_handshake: None,
             last_receive: None,
             last_send: None,
@@ -141,7 +147,8 @@ impl Peer {
     /// should be told.
     pub(super) fn authenticated(&mut self, now: Instant, arrival: Route) -> bool {
         let path = self.heard(now, arrival);
-        path.remote != arrival.remote && self.other_path.pass(now, arrival.remote)
+        self.unanswered = None;
+        !arrival.is_of(path) && self.other_path.pass(now, arrival.path())
     }
 
     /// Notes a packet of this peer; the path in use, which is `arrival` if there was none.

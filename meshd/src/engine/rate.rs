@@ -1,29 +1,30 @@
 //! Bounds on how often something outside can make the engine speak.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Lets one thing per remote address and interval pass. Remembers a bounded number of addresses;
+use meshd_core::data_plane::PathId;
+
+/// Lets one thing per path and interval pass. Remembers a bounded number of paths;
 /// when they are used up, new ones wait for the interval to end.
 #[derive(Debug, Default)]
 pub(super) struct PathLimiter {
-    recent: Vec<(SocketAddr, Instant)>,
+    recent: Vec<(PathId, Instant)>,
 }
 
 impl PathLimiter {
     const INTERVAL: Duration = Duration::from_millis(100);
-    const MAX_ADDRESSES: usize = 16;
+    const MAX_PATHS: usize = 16;
 
-    /// True if nothing has passed for `remote` in the last 100 ms.
-    pub(super) fn pass(&mut self, now: Instant, remote: SocketAddr) -> bool {
+    /// True if nothing has passed for `path` in the last 100 ms.
+    pub(super) fn pass(&mut self, now: Instant, path: PathId) -> bool {
         self.recent
             .retain(|(_, since)| now.saturating_duration_since(*since) < Self::INTERVAL);
-        if self.recent.len() >= Self::MAX_ADDRESSES
-            || self.recent.iter().any(|(known, _)| *known == remote)
+        if self.recent.len() >= Self::MAX_PATHS
+            || self.recent.iter().any(|(known, _)| *known == path)
         {
             return false;
         }
-        self.recent.push((remote, now));
+        self.recent.push((path, now));
         true
     }
 }
@@ -93,22 +94,22 @@ impl PerSecond {
 mod tests {
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        ([192, 0, 2, 1], port).into()
+    fn path(port: u16) -> PathId {
+        PathId::to(([192, 0, 2, 1], port).into())
     }
 
     #[test]
-    fn one_per_address_and_interval() {
+    fn one_per_path_and_interval() {
         let start = Instant::now();
         let mut limiter = PathLimiter::default();
-        assert!(limiter.pass(start, address(1)));
-        assert!(!limiter.pass(start, address(1)));
-        assert!(limiter.pass(start, address(2)));
-        assert!(limiter.pass(start + PathLimiter::INTERVAL, address(1)));
+        assert!(limiter.pass(start, path(1)));
+        assert!(!limiter.pass(start, path(1)));
+        assert!(limiter.pass(start, path(2)));
+        assert!(limiter.pass(start + PathLimiter::INTERVAL, path(1)));
         for port in 0..1000 {
-            let _ = limiter.pass(start + PathLimiter::INTERVAL, address(port));
+            let _ = limiter.pass(start + PathLimiter::INTERVAL, path(port));
         }
-        assert_eq!(limiter.recent.len(), PathLimiter::MAX_ADDRESSES);
+        assert_eq!(limiter.recent.len(), PathLimiter::MAX_PATHS);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use super::queue::Inbox;
 use super::rate::PerSecond;
 use super::response_cache::ResponseCache;
 use super::sessions::DeviceKeys;
+use super::silence::SilenceWatch;
 use super::sockets::{UdpFamily, UdpSockets};
 use super::wall_clock::WallClock;
 use super::{EngineConfig, EngineError, io_error};
@@ -65,6 +66,7 @@ pub(super) struct Worker {
     peers: PeerTable,
     copies: CopySchedule,
     responses: ResponseCache,
+    silence: SilenceWatch,
     foreign: PerSecond,
     counters: Arc<EngineCounters>,
     /// Where packets are read into.
@@ -120,6 +122,7 @@ impl Worker {
             peers: PeerTable::default(),
             copies: CopySchedule::default(),
             responses: ResponseCache::default(),
+            silence: SilenceWatch::default(),
             foreign: PerSecond::new(FOREIGN_PER_SECOND),
             counters,
             input: vec![0; BUFFER_BYTES],
@@ -171,7 +174,12 @@ impl Worker {
 
     fn timeout(&self, now: Instant) -> EpollTimeout {
         let mut next = self.next_tick;
-        for due in [self.copies.next_due(), self.tunnel.next_attempt()] {
+        let due = [
+            self.copies.next_due(),
+            self.silence.next_due(),
+            self.tunnel.next_attempt(),
+        ];
+        for due in due {
             next = due.map_or(next, |due| due.min(next));
         }
         if self.wire.events_waiting() {

@@ -15,16 +15,18 @@ impl Mesh {
     pub(super) fn engine_event(&mut self, event: EngineEvent, now: Now) {
         match event {
             EngineEvent::HandshakeDone { peer, path, .. } => {
+                let path = remote_only(path);
                 self.with_peer(peer, now, |peer, scene| peer.handshake_done(path, scene));
             }
             EngineEvent::OtherPath { peer, path } => {
+                let path = remote_only(path);
                 self.with_peer(peer, now, |peer, scene| peer.other_path(path, scene));
             }
             EngineEvent::Probe {
                 peer,
                 path,
                 payload,
-            } => self.probe_received(peer, path, &payload, now),
+            } => self.probe_received(peer, remote_only(path), &payload, now),
             EngineEvent::Datagram { path, bytes } => {
                 let changed =
                     self.reflexive
@@ -36,6 +38,7 @@ impl Mesh {
             }
             EngineEvent::SendFailed { peer, path, error } => match peer {
                 Some(peer) => {
+                    let path = remote_only(path);
                     self.with_peer(peer, now, |peer, scene| {
                         peer.send_failed(path, &error, scene);
                     });
@@ -52,6 +55,7 @@ impl Mesh {
                     }
                 });
             }
+            EngineEvent::Unanswered { .. } => {}
             EngineEvent::Sessions(sessions) => {
                 for session in sessions {
                     self.with_peer(session.peer, now, |peer, scene| {
@@ -85,6 +89,11 @@ impl Mesh {
     }
 }
 
+/// Paths are told apart by their remote address so far.
+const fn remote_only(path: PathId) -> PathId {
+    PathId::to(path.remote)
+}
+
 /// Counters of one peer. An external peer has nothing else to be judged by.
 fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) {
     peer.session.rx_bytes = session.rx_bytes;
@@ -94,7 +103,7 @@ fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) 
         peer.live.counted(at);
     }
     if peer.path.is_none()
-        && let Some(path) = session.path
+        && let Some(path) = session.path.map(remote_only)
         && peer.allows(path.remote)
     {
         peer.path = Some(path);

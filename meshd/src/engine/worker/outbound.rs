@@ -67,6 +67,7 @@ impl Worker {
                         self.wire.send(now, peer, path, message);
                     }
                     peer.sent(now, packet.len());
+                    self.silence.sent(now, peer);
                     if peer.sessions.is_outdated() {
                         wish(now, peer, &self.wire);
                     }

@@ -76,6 +76,14 @@ impl Node {
         )))
     }
 
+    /// The same, as somebody sees it who is reached at 127.0.0.1.
+    fn seen(&self, last: u8) -> PathId {
+        PathId {
+            local: Some([127, 0, 0, 1].into()),
+            ..self.path(last)
+        }
+    }
+
     fn command(&mut self, command: EngineCommand) {
         self.worker.carry_out(Instant::now(), command);
     }

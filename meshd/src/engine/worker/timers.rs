@@ -17,6 +17,7 @@ impl Worker {
     pub(super) fn serve_timers(&mut self, now: Instant) {
         self.wire.flush_events();
         self.send_copies(now);
+        self.report_silence(now);
         self.restore_interface(now);
         if now >= self.next_tick {
             self.next_tick = now + TICK;
@@ -30,6 +31,20 @@ impl Worker {
                 && let Some(initiation) = peer.initiation
             {
                 self.wire.send(now, peer, path, &initiation);
+            }
+        }
+    }
+
+    /// Tells the core of peers that do not answer.
+    pub(super) fn report_silence(&mut self, now: Instant) {
+        while let Some(slot) = self.silence.next(now) {
+            if let Some(peer) = self.peers.get(slot)
+                && let Some(since) = self.silence.verdict(now, peer)
+            {
+                self.wire.offer(EngineEvent::Unanswered {
+                    peer: peer.key(),
+                    since,
+                });
             }
         }
     }

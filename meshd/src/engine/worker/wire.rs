@@ -106,7 +106,7 @@ impl Wire {
             remote: route.remote,
         };
         if let Some(error) = self.count_sent(result)
-            && self.datagram_failed.pass(now, path.remote)
+            && self.datagram_failed.pass(now, path)
         {
             self.report_failure(None, path, &error);
         }
@@ -150,7 +150,7 @@ impl Wire {
         let Some(error) = self.count_sent(result) else {
             return true;
         };
-        if peer.send_failed.pass(now, path.remote) {
+        if peer.send_failed.pass(now, path) {
             self.report_failure(Some(peer.key()), path, &error);
         }
         false

@@ -17,13 +17,13 @@ fn both_ends_tell_when_data_can_be_sent() {
     exchange(&mut a, &mut b);
     let expected = EngineEvent::HandshakeDone {
         peer: b.key(),
-        path: b.path(1),
+        path: b.seen(1),
         initiator: true,
     };
     assert_eq!(a.events(), [expected]);
     let expected = EngineEvent::HandshakeDone {
         peer: a.key(),
-        path: a.path(1),
+        path: a.seen(1),
         initiator: false,
     };
     assert_eq!(b.events(), [expected]);

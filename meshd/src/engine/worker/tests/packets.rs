@@ -39,7 +39,7 @@ fn probes_become_events_and_data_reaches_the_tun() {
     exchange(&mut a, &mut b);
     let expected = EngineEvent::Probe {
         peer: a.key(),
-        path: a.path(1),
+        path: a.seen(1),
         payload: probe().encode().to_vec(),
     };
     assert_eq!(b.events(), [expected]);
@@ -49,7 +49,7 @@ fn probes_become_events_and_data_reaches_the_tun() {
         panic!("no sessions");
     };
     assert_eq!(states[0].rx_bytes, 60 + 120);
-    assert_eq!(states[0].path, Some(a.path(1)));
+    assert_eq!(states[0].path, Some(a.seen(1)));
     assert!(states[0].last_handshake.is_some() && states[0].last_receive.is_some());
 }
 
@@ -126,7 +126,7 @@ fn another_path_is_told_but_not_followed() {
     exchange(&mut a, &mut b);
     let other = EngineEvent::OtherPath {
         peer: a.key(),
-        path: a.path(3),
+        path: a.seen(3),
     };
     let events = b.events();
     assert_eq!(events.iter().filter(|event| **event == other).count(), 1);
@@ -140,7 +140,7 @@ fn another_path_is_told_but_not_followed() {
     let [EngineEvent::Sessions(states)] = &b.events()[..] else {
         panic!("no sessions");
     };
-    assert_eq!(states[0].path, Some(a.path(1)));
+    assert_eq!(states[0].path, Some(a.seen(1)));
 }
 
 #[test]
@@ -193,10 +193,9 @@ fn foreign_datagrams_are_handed_over_within_bounds() {
         a.command(EngineCommand::SendDatagram { path, bytes });
     }
     exchange(&mut a, &mut b);
-    let expected = [stun.to_vec(), vec![0xc5; 90]].map(|bytes| EngineEvent::Datagram {
-        path: a.path(1),
-        bytes,
-    });
+    let path = a.seen(1);
+    let expected =
+        [stun.to_vec(), vec![0xc5; 90]].map(|bytes| EngineEvent::Datagram { path, bytes });
     assert_eq!(b.events(), expected);
     assert_eq!(b.count("drop_datagram_bound"), 1);
     let now = Instant::now();
@@ -208,6 +207,37 @@ fn foreign_datagrams_are_handed_over_within_bounds() {
         b.worker.handle_datagram(now, route, &stun);
     }
     assert!(b.count("drop_datagram_bound") > u64::from(FOREIGN_PER_SECOND));
+}
+
+#[test]
+fn silence_after_data_is_told_until_something_comes() {
+    let (mut a, mut b) = joined();
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let unanswered = |node: &mut Node, since| {
+        let peer = WgPrivateKey::from_bytes([2; 32]).public_key();
+        let expected = EngineEvent::Unanswered { peer, since };
+        node.events() == [expected]
+    };
+    a.worker.handle_packet(start, &mut packet(1, 2));
+    a.worker.report_silence(at(49));
+    assert!(a.events().is_empty());
+    a.worker.report_silence(at(51));
+    assert!(unanswered(&mut a, start));
+    a.worker.handle_packet(at(60), &mut packet(1, 2));
+    a.worker.report_silence(at(90));
+    assert!(a.events().is_empty(), "at most one each 50 ms");
+    a.worker.report_silence(at(102));
+    assert!(unanswered(&mut a, start));
+    // An answer ends it, and the next data starts anew.
+    b.worker.handle_packet(at(103), &mut packet(2, 1));
+    exchange(&mut a, &mut b);
+    a.worker.report_silence(at(200));
+    assert!(a.events().is_empty());
+    assert_eq!(a.worker.silence.next_due(), None, "nobody is watched");
+    a.worker.handle_packet(at(300), &mut packet(1, 2));
+    a.worker.report_silence(at(350));
+    assert!(unanswered(&mut a, at(300)));
 }
 
 proptest! {
