@@ -12,9 +12,11 @@ pub const MAX_BATCH: usize = 512;
 pub const MAX_QUEUED_WRITES: usize = 8192;
 /// How long a PUT waits for room in the queue.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(5);
-/// Lines of a watch sent as one chunk: bounds the time the registry is locked and the memory a
-/// watcher costs.
+/// Lines of a watch sent as one chunk: bounds the time the registry is locked.
 pub const MAX_PAGE: usize = 128;
+/// Bytes of lines sent as one chunk, unless a single line is longer: bounds the memory of a watcher that
+/// reads slowly, whatever the members of its cluster publish.
+pub const MAX_PAGE_BYTES: usize = 64 * 1024;
 /// Leases that end in one pass. The next pass, half a second later, takes the rest.
 pub const MAX_EXPIRIES: usize = 2000;
 /// Life of a nonce (DESIGN section 4).
@@ -73,7 +75,8 @@ pub struct Limits {
     pub stored_bytes: usize,
     /// Watchers of one cluster: every member, and as many again while they reconnect.
     pub watchers_per_cluster: usize,
-    /// TCP connections in all.
+    /// TCP connections in all. Also the bound of all watchers: each needs a connection of its own,
+    /// or shares one over HTTP/2.
     pub connections: usize,
     /// TCP connections of one source address (one /64 for IPv6): a large site behind one NAT.
     pub connections_per_source: usize,

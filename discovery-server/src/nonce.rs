@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use mesh_proto::ClusterId;
 use mesh_proto::ids::{from_hex, to_hex};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -106,8 +107,9 @@ impl ReplayMemory {
         }
     }
 
-    /// Looks up and remembers the request of `cluster_key` (its header's text) with this id.
-    pub fn see(&mut self, cluster_key: &str, request_id: &str, now_ms: u64) -> Seen {
+    /// Looks up and remembers the request of `cluster` with this id. Both are what was proven by the
+    /// signature: the text of a header may have more than one form.
+    pub fn see(&mut self, cluster: &ClusterId, request_id: &str, now_ms: u64) -> Seen {
         if now_ms - self.turned_ms.min(now_ms) > self.life_ms {
             let idle = now_ms - self.turned_ms > self.life_ms * 2;
             self.previous = std::mem::take(&mut self.current);
@@ -117,8 +119,7 @@ impl ReplayMemory {
             self.turned_ms = now_ms;
         }
         let digest = Sha256::new()
-            .chain_update(cluster_key)
-            .chain_update([0])
+            .chain_update(cluster.as_bytes())
             .chain_update(request_id)
             .finalize();
         let mut key = [0; 16];
@@ -137,6 +138,9 @@ impl ReplayMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const K: ClusterId = ClusterId([1; 32]);
+    const OTHER: ClusterId = ClusterId([2; 32]);
 
     #[test]
     fn nonces_expire_and_cannot_be_made_up() {
@@ -163,22 +167,22 @@ mod tests {
     #[test]
     fn a_request_is_remembered_for_its_nonces_life() {
         let mut memory = ReplayMemory::new(100, 1000);
-        assert_eq!(memory.see("k", "1", 0), Seen::New);
+        assert_eq!(memory.see(&K, "1", 0), Seen::New);
         for at in (1..=100).step_by(9) {
-            assert_eq!(memory.see("k", "1", at), Seen::Again, "{at}");
+            assert_eq!(memory.see(&K, "1", at), Seen::Again, "{at}");
         }
-        assert_eq!(memory.see("k", "2", 99), Seen::New);
-        assert_eq!(memory.see("k", "2", 199), Seen::Again);
-        assert_eq!(memory.see("other", "2", 199), Seen::New);
-        assert_eq!(memory.see("k", "1", 500), Seen::New);
+        assert_eq!(memory.see(&K, "2", 99), Seen::New);
+        assert_eq!(memory.see(&K, "2", 199), Seen::Again);
+        assert_eq!(memory.see(&OTHER, "2", 199), Seen::New);
+        assert_eq!(memory.see(&K, "1", 500), Seen::New);
     }
 
     #[test]
     fn the_memory_is_bounded() {
         let mut memory = ReplayMemory::new(100, 2);
-        assert_eq!(memory.see("k", "1", 0), Seen::New);
-        assert_eq!(memory.see("k", "2", 0), Seen::New);
-        assert_eq!(memory.see("k", "3", 0), Seen::Full);
-        assert_eq!(memory.see("k", "1", 0), Seen::Again);
+        assert_eq!(memory.see(&K, "1", 0), Seen::New);
+        assert_eq!(memory.see(&K, "2", 0), Seen::New);
+        assert_eq!(memory.see(&K, "3", 0), Seen::Full);
+        assert_eq!(memory.see(&K, "1", 0), Seen::Again);
     }
 }

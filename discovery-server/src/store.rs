@@ -4,7 +4,7 @@
 pub mod rows;
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use mesh_proto::ServerId;
@@ -237,6 +237,12 @@ impl Store {
 }
 
 fn open_database(path: &Path) -> Result<Database, StoreError> {
+    // In a directory that was there before, only the file's own mode keeps others out.
+    let _ = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     Database::create(path).map_err(|error| match error {
         redb::DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
         error => StoreError::Open {
@@ -322,6 +328,15 @@ mod tests {
         loaded.sort_by_key(by_key);
         writes.sort_by_key(by_key);
         assert_eq!((loaded, skipped), (writes, 3));
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        drop(Store::open(directory.path()).unwrap());
+        let file = fs::metadata(directory.path().join(FILE_NAME)).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

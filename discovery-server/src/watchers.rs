@@ -23,9 +23,19 @@ pub struct Watcher {
 }
 
 impl Watchers {
-    /// A place for one more stream of `cluster`, or none if there are `limit` already.
-    pub fn enter(self: &Arc<Self>, cluster: ClusterId, limit: usize) -> Option<Watcher> {
+    /// A place for one more stream of `cluster`, or none if there are `limit` already, or `total` of
+    /// all clusters.
+    pub fn enter(
+        self: &Arc<Self>,
+        cluster: ClusterId,
+        limit: usize,
+        total: usize,
+    ) -> Option<Watcher> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = clusters.values().map(watch::Sender::receiver_count).sum();
+        if all >= total {
+            return None;
+        }
         let sender = clusters
             .entry(cluster)
             .or_insert_with(|| watch::Sender::new(()));
@@ -90,5 +100,23 @@ impl Drop for Watcher {
         {
             clusters.remove(&self.cluster);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_for_a_cluster_and_in_all_and_given_back() {
+        let watchers = Arc::new(Watchers::default());
+        let enter = |cluster| watchers.enter(ClusterId([cluster; 32]), 2, 3);
+        let held = [enter(1), enter(1), enter(2)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(enter(1).is_none(), "the cluster's bound");
+        assert!(enter(2).is_none(), "the bound of all");
+        drop(held);
+        assert_eq!(watchers.count(), 0);
+        assert!(enter(2).is_some());
     }
 }

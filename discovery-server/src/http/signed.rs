@@ -101,7 +101,7 @@ fn admit(
             "this server does not serve the cluster; see its --allow-cluster",
         ));
     }
-    let seen = lock(&shared.replays).see(headers.key, headers.request_id, now_ms);
+    let seen = lock(&shared.replays).see(&cluster, headers.request_id, now_ms);
     match seen {
         Seen::New => {}
         Seen::Again => {

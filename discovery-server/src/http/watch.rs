@@ -46,11 +46,16 @@ pub(super) async fn watch(
         }
     };
     let cluster = signed.cluster;
+    let limits = &shared.limits;
     let watcher = shared
         .watchers
-        .enter(cluster, shared.limits.watchers_per_cluster);
+        .enter(cluster, limits.watchers_per_cluster, limits.connections);
     let watcher = watcher.ok_or_else(|| {
-        ApiError::limited("watchers", "the cluster has as many watchers as it may", 10)
+        ApiError::limited(
+            "watchers",
+            "the cluster or the server has as many watchers as it may",
+            10,
+        )
     })?;
     let start = shared.registry().resume_at(cluster, from);
     let reader = Reader {

@@ -8,6 +8,7 @@ use mesh_proto::discovery::{EncodedEnvelope, MemberLine, Revision, WatchEvent};
 use mesh_proto::{EnvelopeKind, MemberId};
 
 use super::batch::{Stored, StoredReport};
+use crate::limits::MAX_PAGE_BYTES;
 
 /// A member in memory.
 #[derive(Debug)]
@@ -73,20 +74,28 @@ impl Cluster {
         }
     }
 
-    /// Up to `limit` lines of what changed after `after`. The reader has every record up to `base`
-    /// already, so that the end of a lease needs no record again.
+    /// Up to `limit` lines of what changed after `after`, fewer if they are long, at least one. The
+    /// reader has every record up to `base` already, so that the end of a lease needs no record again.
     pub(super) fn page(&self, epoch: u64, range: (u64, u64), limit: usize, now_ms: u64) -> Page {
         let (base, after) = range;
-        let mut changed = self.by_change.range(after + 1..);
-        let mut lines = Vec::new();
-        let mut upto = after;
-        for (n, member) in changed.by_ref().take(limit) {
-            upto = *n;
+        let mut changed = self.by_change.range(after + 1..).peekable();
+        let mut lines: Vec<Bytes> = Vec::new();
+        let (mut upto, mut bytes) = (after, 0);
+        while lines.len() < limit
+            && let Some((n, member)) = changed.peek()
+        {
             if let Some(entry) = self.members.get(member) {
-                lines.push(line_of(epoch, entry, *member, base, now_ms));
+                let line = line_of(epoch, entry, **member, base, now_ms);
+                bytes += line.len();
+                if bytes > MAX_PAGE_BYTES && !lines.is_empty() {
+                    break;
+                }
+                lines.push(line);
             }
+            upto = **n;
+            changed.next();
         }
-        let complete = changed.next().is_none();
+        let complete = changed.peek().is_none();
         Page {
             lines,
             upto: if complete { self.n.max(after) } else { upto },

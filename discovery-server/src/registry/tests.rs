@@ -314,3 +314,24 @@ fn pages_are_bounded_and_complete_in_the_end() {
         "an unknown cluster is empty"
     );
 }
+
+#[test]
+fn long_lines_make_short_pages() {
+    let terms = Terms {
+        max_bytes: 1 << 20,
+        ..TERMS
+    };
+    let mut registry = Registry::new(terms, 1);
+    for member in 1..=3 {
+        let mut long = record(member, 1);
+        long.bytes = vec![member; 32 * 1024].into();
+        assert_eq!(put(&mut registry, long, at(0)), Verdict::Accepted);
+    }
+    let (mut after, mut lines) = (0, 0);
+    for last in [false, false, true] {
+        let page = registry.page(ClusterId([1; 32]), 0, after, at(0));
+        assert_eq!((page.lines.len(), page.complete), (1, last));
+        (after, lines) = (page.upto, lines + page.lines.len());
+    }
+    assert_eq!(lines, 3);
+}

@@ -69,7 +69,7 @@ use crate::persistent::PersistentState;
 use crate::timing::{HOUSEKEEPING, SESSIONS_INTERVAL};
 use crate::{Action, Event, Input, Now, Settings};
 
-pub use self::membership::MAX_MEMBERS;
+pub use self::membership::{MAX_MEMBERS, MAX_RECORD_BYTES};
 
 /// Passes over timers that are due in one call: a recomputation makes peers, which are dialled at once.
 const PASSES: usize = 4;

@@ -17,6 +17,10 @@ use crate::timing::FORGET_AFTER;
 
 /// Members a node keeps; more are refused and counted.
 pub const MAX_MEMBERS: usize = 20_000;
+/// Bytes of the records a node keeps, as they are stored: six thousand for each of [`MAX_MEMBERS`], four times
+/// what an ordinary one has. One holder of the secret can publish many members with records of the
+/// largest size.
+pub const MAX_RECORD_BYTES: usize = 128 << 20;
 /// Tombstones a node keeps; beyond that the oldest sequences go first.
 const MAX_REMOVED: usize = 20_000;
 
@@ -55,7 +59,7 @@ pub(super) enum Refusal {
     Record(#[from] RecordError),
     #[error("a report is not a record")]
     Kind,
-    #[error("there are {MAX_MEMBERS} members already")]
+    #[error("there are {MAX_MEMBERS} members, or {} MiB of records, already", MAX_RECORD_BYTES >> 20)]
     Full,
     #[error("its lease has been over for long and it is not known here")]
     LongOver,
@@ -85,6 +89,8 @@ pub(super) struct Membership {
     members: BTreeMap<MemberId, Member>,
     removed: BTreeMap<MemberId, Sequence>,
     refused: RefusalCounts,
+    /// Sum of the encoded records.
+    bytes: usize,
 }
 
 impl Membership {
@@ -99,6 +105,7 @@ impl Membership {
                 malformed: 0,
                 full: 0,
             },
+            bytes: 0,
         }
     }
 
@@ -195,7 +202,7 @@ impl Membership {
             .collect();
         dead.into_iter()
             .filter_map(|id| {
-                let member = self.members.remove(&id)?;
+                let member = self.remove(&id)?;
                 // One below, so that the same record counts when its author renews it.
                 self.bury(id, Sequence(member.sequence.0.saturating_sub(1)));
                 Some((id, member.record.name))
@@ -256,7 +263,7 @@ impl Membership {
             EnvelopeKind::Left => {
                 // Opening proves that the writer knows the cluster secret.
                 envelope.open(keys)?;
-                let name = self.members.remove(&id).map(|member| member.record.name);
+                let name = self.remove(&id).map(|member| member.record.name);
                 self.bury(id, got);
                 Ok(Admitted::Left(name))
             }
@@ -274,7 +281,14 @@ impl Membership {
         let id = envelope.member();
         let record = open_record(envelope, keys)?;
         let encoded = EncodedEnvelope::from_bytes(&envelope.encode());
+        let replaced = self.members.get(&id).map_or(0, |old| old.encoded.0.len());
+        let bytes = self.bytes - replaced + encoded.0.len();
+        // What does not grow is always taken: a member must be able to tell a new address.
+        if bytes > self.bytes.max(MAX_RECORD_BYTES) {
+            return Err(Refusal::Full);
+        }
         if let Some(member) = self.members.get_mut(&id) {
+            self.bytes = bytes;
             member.record = record;
             member.sequence = envelope.sequence();
             member.encoded = encoded;
@@ -283,6 +297,7 @@ impl Membership {
         if self.members.len() >= MAX_MEMBERS {
             return Err(Refusal::Full);
         }
+        self.bytes = bytes;
         self.removed.remove(&id);
         self.members.insert(
             id,
@@ -296,6 +311,12 @@ impl Membership {
             },
         );
         Ok(Admitted::Joined)
+    }
+
+    fn remove(&mut self, id: &MemberId) -> Option<Member> {
+        let member = self.members.remove(id)?;
+        self.bytes -= member.encoded.0.len();
+        Some(member)
     }
 
     fn bury(&mut self, id: MemberId, sequence: Sequence) {
@@ -326,4 +347,48 @@ impl Membership {
 
 fn open_record(envelope: &VerifiedEnvelope, keys: &[ClusterKeys]) -> Result<Record, Refusal> {
     Ok(Record::decode(&envelope.open(keys)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::base_instant;
+    use super::*;
+    use mesh_proto::envelope::Contents;
+    use mesh_proto::{Envelope, IdentityKey};
+
+    #[test]
+    fn records_are_bounded_in_bytes_but_members_may_always_shrink() {
+        let keys = [ClusterKeys::derive(&[1; 32])];
+        let mut membership = Membership::new(MeshId([1; 16]));
+        let mut hear = |member: u8, sequence, padding: usize, filled: bool| {
+            let text = format!(
+                r#"{{"name":"a","wireguardKey":"{}","backend":"kernel","x":"{}"}}"#,
+                mesh_proto::WgPublicKey([member; 32]),
+                "x".repeat(padding)
+            );
+            let contents = Contents {
+                kind: EnvelopeKind::Record,
+                sequence: Sequence(sequence),
+                plaintext: text.as_bytes(),
+            };
+            let identity = IdentityKey::from_seed(&[member; 32]);
+            let envelope = Envelope::seal(&keys[0], &identity, contents, [3; 24]).unwrap();
+            let lease = LeaseNews {
+                server: 0,
+                fresh: true,
+                stale: Duration::ZERO,
+                at: base_instant(),
+            };
+            if filled {
+                membership.bytes = MAX_RECORD_BYTES - 100;
+            }
+            membership.hear(&envelope, &keys, lease, 1)
+        };
+        assert!(matches!(hear(1, 1, 2000, false), Ok(Admitted::Joined)));
+        assert!(matches!(hear(2, 1, 10, true), Err(Refusal::Full)));
+        assert!(matches!(hear(1, 2, 9000, false), Err(Refusal::Full)));
+        assert!(matches!(hear(1, 3, 10, false), Ok(Admitted::Changed)));
+        assert!(matches!(hear(2, 2, 10, false), Ok(Admitted::Joined)));
+        assert_eq!(membership.refused().full, 2);
+    }
 }

@@ -142,9 +142,10 @@ impl Mesh {
             found.warn(
                 "members_limit",
                 format!(
-                    "{} records were dropped: there are {} members already",
+                    "{} records were dropped: there are {} members, or {} MiB of records, already",
                     refused.full,
-                    super::MAX_MEMBERS
+                    super::MAX_MEMBERS,
+                    super::MAX_RECORD_BYTES >> 20
                 ),
                 "split the cluster",
             );

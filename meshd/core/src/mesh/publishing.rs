@@ -147,6 +147,10 @@ impl Publisher {
             return None;
         }
         self.last = self.last.max(Some(stored.sequence()));
+        // Saying it again before the answer goes out must not put the answer off.
+        if let Some(at) = self.again {
+            return Some(at.max(now));
+        }
         let at = self
             .conflicts
             .back()

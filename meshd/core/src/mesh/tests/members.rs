@@ -207,6 +207,38 @@ fn a_clone_of_an_identity_is_named_and_does_not_storm() {
 }
 
 #[test]
+fn a_conflict_that_is_repeated_does_not_keep_a_node_silent() {
+    let mut world = World::new(&[("a", None)]);
+    world.run_s(1);
+    let own = world.nodes[0].published.clone().unwrap().sequence();
+    let clone = |above| sealed(1, own.0 + above, EnvelopeKind::Record, b"{}");
+    let stored = clone(1);
+    world.input(0, discovery(DiscoveryEvent::Conflict { stored }));
+    world.run(Duration::from_millis(50));
+    for _ in 0..60 {
+        let stored = clone(10);
+        world.input(0, discovery(DiscoveryEvent::Conflict { stored }));
+        world.run(Duration::from_millis(50));
+    }
+    assert!(world.nodes[0].published.clone().unwrap().sequence() > Sequence(own.0 + 10));
+}
+
+#[test]
+fn the_highest_sequence_there_is_does_not_storm() {
+    let mut world = World::new(&[("a", None)]);
+    world.run_s(1);
+    let stolen = sealed(1, u64::MAX, EnvelopeKind::Record, b"{}");
+    for _ in 0..50 {
+        let stored = stolen.clone();
+        world.input(0, discovery(DiscoveryEvent::Conflict { stored }));
+        world.run(Duration::from_millis(100));
+    }
+    let published = world.nodes[0].published.clone().unwrap();
+    assert_eq!(published.sequence(), Sequence(u64::MAX));
+    assert!(world.problems(0).contains(&"identity_conflict".to_owned()));
+}
+
+#[test]
 fn somebody_elses_conflict_is_ignored() {
     let mut world = World::new(&[("a", None)]);
     world.run_s(1);
