@@ -36,6 +36,8 @@ use self::session::Session;
 use self::watch::Watcher;
 use crate::state::AddressCache;
 
+#[doc(hidden)]
+pub use self::lines::watch_lines;
 pub use self::reports::FetchedReport;
 
 /// What a client needs to know.

@@ -40,6 +40,10 @@ use meshd_core::data_plane::{EngineCommand, EngineEvent};
 use tokio::sync::mpsc::Sender;
 
 pub use counters::{CounterSnapshot, EngineCounters};
+#[doc(hidden)]
+pub use packet::ip_packet_length;
+#[doc(hidden)]
+pub use uapi::is_uapi_request;
 
 use crate::linux::tun::TunError;
 use queue::{Message, MessageSender};

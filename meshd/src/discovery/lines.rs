@@ -3,6 +3,18 @@
 /// Bytes of one line: an envelope of the largest size in base64 with what stands around it.
 pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
 
+/// The whole lines of a watch stream in `bytes`. For fuzzing.
+#[doc(hidden)]
+#[must_use]
+pub fn watch_lines(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let whole = |line| match line {
+        Line::Whole(line) => Some(line),
+        Line::TooLong => None,
+    };
+    let lines = LineSplitter::default().push(bytes);
+    lines.into_iter().filter_map(whole).collect()
+}
+
 /// Holds the beginning of a line until its end arrives.
 #[derive(Debug, Default)]
 pub(super) struct LineSplitter {

@@ -11,11 +11,16 @@ use mesh_proto::request_auth::SignedRequest;
 use mesh_proto::{ClusterKeys, ServerId};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, Response, Url};
+use tokio::time::{Instant, timeout_at};
 
 use super::error::RequestError;
 
 /// For an answer to begin. Streams then have their own bound.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the whole of a short answer: one that drips a byte at a time must not hold anybody up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Characters of a nonce; it travels back in a header.
+const MAX_NONCE: usize = 256;
 /// Bytes of `/v1/info`.
 const MAX_INFO_BYTES: usize = 16 * 1024;
 
@@ -58,9 +63,14 @@ impl Session {
         &self.url
     }
 
-    /// A nonce that came with a heartbeat.
-    pub(super) fn set_nonce(&self, nonce: String) {
-        self.ticket().nonce = nonce;
+    /// A nonce that came with a heartbeat. False if it cannot be one: the old one stays.
+    #[must_use]
+    pub(super) fn set_nonce(&self, nonce: String) -> bool {
+        let fits = is_nonce(&nonce);
+        if fits {
+            self.ticket().nonce = nonce;
+        }
+        fits
     }
 
     /// Sends a signed GET or, with a body, a PUT; an answer that is not 2xx is an error.
@@ -148,16 +158,25 @@ async fn fetch_info(client: &Client, url: &Url) -> Result<(Info, Response), Requ
     if !response.status().is_success() {
         return Err(RequestError::refused(url, None, response).await);
     }
+    let deadline = Instant::now() + BODY_TIMEOUT;
     let mut body = Vec::new();
-    while let Some(chunk) = answer(url, response.chunk()).await? {
+    while let Some(chunk) = answer_by(deadline, url, response.chunk()).await? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_INFO_BYTES {
             return Err(RequestError::malformed(url, "/v1/info is too large"));
         }
     }
-    let info = serde_json::from_slice(&body)
+    let info: Info = serde_json::from_slice(&body)
         .map_err(|error| RequestError::malformed(url, format!("/v1/info: {error}")))?;
+    if !is_nonce(&info.nonce) {
+        return Err(RequestError::malformed(url, "/v1/info: not a nonce"));
+    }
     Ok((info, response))
+}
+
+/// True for what can be sent back in a header and cannot be mistaken for another part of what is signed.
+fn is_nonce(text: &str) -> bool {
+    (1..=MAX_NONCE).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// The whole body of at most `max` bytes, in time.
@@ -166,11 +185,12 @@ pub(super) async fn read_bounded(
     response: Response,
     max: usize,
 ) -> Result<Vec<u8>, RequestError> {
+    let deadline = Instant::now() + BODY_TIMEOUT;
     let mut stream = response.bytes_stream();
     let mut body = Vec::new();
     loop {
         let next = async { stream.next().await.transpose() };
-        let Some(chunk) = answer(url, next).await? else {
+        let Some(chunk) = answer_by(deadline, url, next).await? else {
             return Ok(body);
         };
         if body.len() + chunk.len() > max {
@@ -180,12 +200,21 @@ pub(super) async fn read_bounded(
     }
 }
 
-/// Waits for one step of an answer.
+/// Waits for an answer to begin.
 async fn answer<T>(
     url: &Url,
     step: impl Future<Output = Result<T, reqwest::Error>>,
 ) -> Result<T, RequestError> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, step).await {
+    answer_by(Instant::now() + ANSWER_TIMEOUT, url, step).await
+}
+
+/// Waits for one step of an answer until `deadline`.
+async fn answer_by<T>(
+    deadline: Instant,
+    url: &Url,
+    step: impl Future<Output = Result<T, reqwest::Error>>,
+) -> Result<T, RequestError> {
+    match timeout_at(deadline, step).await {
         Ok(done) => done.map_err(|error| RequestError::transport(url, &error)),
         Err(_) => Err(RequestError::Transport {
             url: url.clone(),

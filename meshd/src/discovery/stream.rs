@@ -109,7 +109,9 @@ impl Stream<'_> {
                 self.server.tell(DiscoveryEvent::Synced).await;
             }
             WatchEvent::Heartbeat { revision, nonce } => {
-                self.session.set_nonce(nonce);
+                if !self.session.set_nonce(nonce) {
+                    self.bad("not a nonce");
+                }
                 // A heartbeat in the middle of a snapshot says nothing of what is still to come.
                 self.passed(revision);
                 self.server.tell(DiscoveryEvent::Contact).await;

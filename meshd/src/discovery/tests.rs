@@ -3,6 +3,7 @@
 mod fake_server;
 mod faults;
 mod real_server;
+mod real_servers;
 
 use std::time::Duration;
 

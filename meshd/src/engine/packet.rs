@@ -6,6 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const IPV4_HEADER_BYTES: usize = 20;
 const IPV6_HEADER_BYTES: usize = 40;
 
+/// Length by its header of the IP packet in `bytes`, if they hold a whole one. For fuzzing.
+#[doc(hidden)]
+#[must_use]
+pub fn ip_packet_length(bytes: &[u8]) -> Option<usize> {
+    InnerHeader::parse(bytes).map(|header| header.length)
+}
+
 /// Addresses and length of an IP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InnerHeader {

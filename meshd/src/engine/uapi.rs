@@ -29,6 +29,13 @@ const DIRECTORY: &str = "/var/run/wireguard";
 /// What one client may take altogether.
 const CLIENT_TIME: Duration = Duration::from_secs(2);
 
+/// True if `bytes` hold a whole request of the UAPI socket. For fuzzing.
+#[doc(hidden)]
+#[must_use]
+pub fn is_uapi_request(bytes: &[u8]) -> bool {
+    matches!(RequestReader::default().push(bytes), Ok(Some(_)))
+}
+
 /// The running server. Dropping it ends the thread and removes the socket.
 #[derive(Debug)]
 pub(super) struct UapiServer {

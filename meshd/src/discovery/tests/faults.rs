@@ -1,6 +1,8 @@
 //! What servers do wrong, and what the client makes of it.
 
 use mesh_proto::discovery::{ErrorBody, ErrorCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use super::fake_server::Fault;
 use super::*;
@@ -167,4 +169,49 @@ async fn a_name_that_does_not_resolve_is_named() {
         text.starts_with("discovery.invalid cannot be resolved: "),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_nonce_that_is_none_is_a_bad_line_and_not_sent_back() {
+    let server = FakeServer::start().await;
+    let mut client = Client::start(&[&server.url()]);
+    client.connected().await;
+    for nonce in ["", "a\nPUT", &"x".repeat(10_000)] {
+        server
+            .push(&WatchEvent::Heartbeat {
+                revision: Revision { epoch: 1, n: 1 },
+                nonce: nonce.to_owned(),
+            })
+            .await;
+        client
+            .next(|_, event| matches!(event, DiscoveryEvent::Contact).then_some(()))
+            .await;
+    }
+    client.client.publish(record(9, 1));
+    assert_eq!(client.published().await, Sequence(1));
+    assert_eq!(client.client.bad_lines(), 3);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = FakeServer::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nLocation: {}/v1/info\r\nContent-Length: 0\r\n\r\n",
+        elsewhere.url()
+    );
+    let redirecting = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let mut client = Client::start(&[&url]);
+    let text = client.disconnected().await;
+    assert!(text.contains("307"), "{text}");
+    assert_eq!(elsewhere.state(|state| state.infos), 0);
+    redirecting.abort();
 }
