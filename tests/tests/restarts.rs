@@ -8,7 +8,7 @@ use std::time::Duration;
 use mesh_tests::lab::capture::Capture;
 use mesh_tests::lab::classify::Kind;
 use mesh_tests::lab::fixture::{Fixture, PATIENCE};
-use mesh_tests::lab::network::BACKBONE;
+use mesh_tests::lab::network::{BACKBONE, DISCOVERY};
 use mesh_tests::lab::ping::Ping;
 use mesh_tests::lab::snapshot::Snapshot;
 use mesh_tests::lab::{Lab, Plan, meshctl, wait};
@@ -67,6 +67,35 @@ fn ten_crashes_leave_the_same_node_and_nothing_twice() {
         .unwrap();
     }
     assert!(to_b1(lab).run().unwrap().perfect());
+}
+
+#[test]
+fn a_crash_with_a_lost_cache_opens_nothing() {
+    let Some(fixture) = Fixture::running(Plan::new(2, 1).unwrap()) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    lab.kill(DISCOVERY).unwrap();
+    lab.kill("a1").unwrap();
+    std::fs::remove_file(lab.machine_dir("a1").join("state/state.json")).unwrap();
+    lab.start("a1").unwrap();
+    // It knows nobody, and nobody tells it; what was closed stays so.
+    let machine = lab.machine("a1").unwrap();
+    wait::until("a1", LIMIT, || {
+        meshctl::status(machine).map_err(|error| error.to_string())
+    })
+    .unwrap();
+    assert_held_back(lab);
+    lab.start_discovery().unwrap();
+    fixture.wait_all().unwrap();
+    assert!(to_b1(lab).run().unwrap().perfect());
+    // The leftovers of b1's prefixes are routes of ours now, and nothing else was kept.
+    let routes = || machine.run("ip", &["route", "show", "table", "5184"]);
+    let closed = routes().unwrap().matches("unreachable").count();
+    lab.stop("a1").unwrap();
+    lab.start("a1").unwrap();
+    fixture.wait_all().unwrap();
+    assert_eq!(routes().unwrap().matches("unreachable").count(), closed);
 }
 
 #[test]
