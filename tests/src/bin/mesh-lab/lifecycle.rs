@@ -11,7 +11,7 @@ use clap::Args;
 use mesh_tests::lab::namespace::Entry;
 use mesh_tests::lab::{Lab, Plan, binaries, packages, registry, wait};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, dup2_stderr, dup2_stdout};
 
 use crate::{interrupt, output};
 
@@ -150,9 +150,18 @@ fn own(arguments: &Up) -> anyhow::Result<ExitCode> {
         }
     }
     output::line(READY);
+    let_go_of_caller(&lab)?;
     loop {
         std::thread::park();
     }
+}
+
+/// Whoever waits for the end of the caller's output would wait as long as the lab lives.
+fn let_go_of_caller(lab: &Lab) -> anyhow::Result<()> {
+    let log = std::fs::File::create(lab.dir().join("owner.log"))?;
+    dup2_stdout(&log)?;
+    dup2_stderr(&log)?;
+    Ok(())
 }
 
 fn describe(arguments: &Up) {
