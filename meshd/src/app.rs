@@ -21,7 +21,7 @@ use std::path::Path;
 pub use failure::StartError;
 
 use crate::linux::{Netlink, Ownership};
-use crate::logging;
+use crate::{control, engine, logging};
 use event_loop::Stop;
 
 /// Runs the daemon with the configuration at `path` until a signal or a leave stops it. `log` goes before
@@ -51,12 +51,24 @@ pub async fn run(path: &Path, log: Option<&str>) -> Result<(), StartError> {
 /// removed, a line each.
 ///
 /// # Errors
-/// [`StartError`] if the configuration or netlink cannot be used.
+/// [`StartError::Running`] if a daemon runs with these numbers; [`StartError`] if the configuration or
+/// netlink cannot be used.
 pub async fn cleanup(path: &Path) -> Result<Vec<String>, StartError> {
     let loaded = crate::config::load(path)?;
     let settings = loaded.config.to_settings();
-    let netlink = Netlink::open(Ownership::of(&settings)).await?;
-    let report = netlink.cleanup().await;
+    let ownership = Ownership::of(&settings);
+    let _claim = ownership.claim().map_err(StartError::Running)?;
+    let netlink = Netlink::open(ownership).await?;
+    let mut report = netlink.cleanup().await;
+    let sockets = [
+        engine::wg_socket(&settings.wireguard.interface),
+        loaded.config.control_socket,
+    ];
+    for socket in sockets {
+        if control::remove_dead(&socket) {
+            report.removed.push(format!("socket {}", socket.display()));
+        }
+    }
     if report.errors.is_empty() {
         Ok(report.removed)
     } else {

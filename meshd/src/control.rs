@@ -189,6 +189,12 @@ pub fn serve(
     })
 }
 
+/// Removes the socket at `path` if it is one and nobody answers on it. True if it did.
+#[must_use]
+pub fn remove_dead(path: &Path) -> bool {
+    path.exists() && socket::remove_stale(path).is_ok() && !path.exists()
+}
+
 impl ControlServer {
     /// The socket's path.
     #[must_use]

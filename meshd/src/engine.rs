@@ -31,6 +31,7 @@ mod tests;
 
 use std::io;
 use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -49,6 +50,12 @@ use crate::linux::tun::TunError;
 use queue::{Message, MessageSender};
 use uapi::UapiServer;
 use worker::Worker;
+
+/// Where wg(8) finds the engine of `interface`.
+#[must_use]
+pub fn wg_socket(interface: &str) -> PathBuf {
+    uapi::socket_in(Path::new(uapi::DIRECTORY), interface)
+}
 
 /// What an engine needs to start.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 //! what to configure is decided in the core.
 
 mod address;
+mod claim;
 mod cleanup;
 mod connection;
 mod facts;
@@ -18,6 +19,7 @@ mod rule;
 mod tests;
 pub mod tun;
 
+pub use claim::{Claim, ClaimError};
 pub use cleanup::CleanupReport;
 pub use connection::NetlinkError;
 pub use monitor::NetworkChanged;

@@ -60,7 +60,8 @@ pub enum StateError {
     },
     /// A key file is not what was written.
     #[error(
-        "{path} is damaged: {message}; restore it from a backup, or remove it to join as a new member"
+        "{path} is damaged: {message}; restore it from a backup, or remove it to have a new one made (with a new \
+         identity.key this node is a new member)"
     )]
     Damaged {
         /// The file.

@@ -18,6 +18,8 @@ pub enum Input {
     HostFacts(HostFacts),
     /// The zone file was read: its zone, or none if it is empty or gone.
     ZoneFile(Option<String>),
+    /// The zone file cannot be used; in words. The zone stays what it was.
+    ZoneFileRefused(String),
     /// `extraAnnouncedEndpoints` after name resolution, in order of the config; with the names that do
     /// not resolve.
     StaticEndpoints {
@@ -39,6 +41,8 @@ pub enum Input {
     Engine(EngineEvent),
     /// The configuration was read again.
     Reload(Box<Settings>),
+    /// The configuration was read again and cannot be used; in words. Everything stays as it was.
+    ReloadRefused(String),
     /// Publish a signed leave, then stop.
     Leave,
 }

@@ -211,6 +211,7 @@ impl Mesh {
             Input::Leave => self.leave(now),
             Input::Reload(settings) => {
                 self.settings = *settings;
+                self.host.settings_loaded(&self.settings.zone);
                 self.settings_changed();
                 self.recompute(now);
             }
@@ -228,8 +229,11 @@ impl Mesh {
             }
             Input::ZoneFile(zone) => {
                 self.host.zone_file = Some(zone);
+                self.host.zone_file_refused = None;
                 self.recompute(now);
             }
+            Input::ZoneFileRefused(why) => self.host.zone_file_refused = Some(why),
+            Input::ReloadRefused(why) => self.host.reload_refused = Some(why),
             Input::StaticEndpoints { addresses, failed } => {
                 self.host.static_addresses = addresses;
                 self.host.static_failed = failed;

@@ -3,7 +3,7 @@
 use crate::config::{ConfigError, SecretError};
 use crate::control::ControlError;
 use crate::engine::EngineError;
-use crate::linux::NetlinkError;
+use crate::linux::{ClaimError, NetlinkError};
 use crate::state::StateError;
 
 /// Why the daemon did not start. One message, with what to do.
@@ -28,6 +28,9 @@ pub enum StartError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Another meshd has the numbers of this one.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// WireGuard: TUN, port.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -60,6 +63,11 @@ pub enum StartError {
     /// The network task ended while the daemon ran.
     #[error("nobody reconciles the network any more; see the log, and report it as a bug")]
     NetworkFailed,
+    /// `meshd cleanup` would take the routes of a running daemon away.
+    #[error(
+        "meshd is running: stop it first (`systemctl stop meshd`), it removes everything itself ({0})"
+    )]
+    Running(ClaimError),
     /// `meshd cleanup` could not remove everything.
     #[error("not everything could be removed: {0}")]
     Cleanup(String),
@@ -72,8 +80,35 @@ impl StartError {
         match self {
             Self::Config(_) | Self::Secret(_) | Self::Ca(_) => 2,
             Self::Privileges | Self::Log(_) => 2,
+            Self::State(StateError::Damaged { .. } | StateError::Shared { .. }) => 2,
+            Self::Control(ControlError::Directory { .. } | ControlError::NotASocket { .. }) => 2,
             Self::Engine(error) => error.exit_code(),
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn what_only_a_person_can_mend_exits_with_2() {
+        let damaged = StateError::Damaged {
+            path: PathBuf::from("/s/identity.key"),
+            message: "a line is not understood",
+        };
+        let in_use = StateError::InUse {
+            path: PathBuf::from("/s"),
+            owner: String::new(),
+        };
+        let file = ControlError::NotASocket {
+            path: PathBuf::from("/r/meshd.sock"),
+        };
+        assert_eq!(StartError::from(damaged).exit_code(), 2);
+        assert_eq!(StartError::from(file).exit_code(), 2);
+        assert_eq!(StartError::from(in_use).exit_code(), 1);
     }
 }

@@ -13,7 +13,7 @@ use super::failure::StartError;
 use super::leftovers::Leftovers;
 use crate::config::{self, Config};
 use crate::engine::{Engine, EngineConfig};
-use crate::linux::Netlink;
+use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::{self, StateDir};
 
 /// MTU of the interface until the links have been read, a moment later: fits every underlay.
@@ -26,6 +26,7 @@ const CAP_NET_ADMIN: u32 = 12;
 pub(super) struct Foundation {
     pub(super) secret: ClusterSecret,
     pub(super) state: StateDir,
+    pub(super) claim: Claim,
     keys: NodeKeys,
     cache: PersistentState,
 }
@@ -40,6 +41,7 @@ impl Foundation {
             return Err(StartError::Privileges);
         }
         let state = StateDir::open(&config.state_dir)?;
+        let claim = Ownership::of(&config.to_settings()).claim()?;
         let keys = NodeKeys {
             identity: state.identity()?,
             wireguard: state.wireguard_key()?,
@@ -52,6 +54,7 @@ impl Foundation {
         Ok(Self {
             secret,
             state,
+            claim,
             keys,
             cache: loaded.state,
         })

@@ -48,7 +48,13 @@ pub(super) fn listen(
                     tracing::info!("configuration read again");
                     current = next;
                 }
-                Err(error) => tracing::error!("configuration kept as it was: {error}"),
+                Err(error) => {
+                    tracing::error!("configuration kept as it was: {error}");
+                    let refused = Input::ReloadRefused(error.to_string());
+                    if inputs.send(refused).await.is_err() {
+                        return;
+                    }
+                }
             }
             service_manager::ready();
         }

@@ -26,6 +26,7 @@ async fn in_order(running: Running, stop: Stop) {
         event_loop,
         sources,
         network_task,
+        claim,
         control,
         background,
     } = running;
@@ -57,6 +58,8 @@ async fn in_order(running: Running, stop: Stop) {
     }
     // Joins the engine's threads.
     let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
+    // Only now may another daemon use table and priorities.
+    drop(claim);
 }
 
 /// Rules first: the moment they are gone nothing looks at our table any more.

@@ -23,7 +23,7 @@ use crate::config::{self, Config, Zone};
 use crate::control::{self, ControlServer};
 use crate::discovery::{self, ClientConfig};
 use crate::engine::Engine;
-use crate::linux::{Netlink, Ownership};
+use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::AddressCache;
 
 /// Inputs that may wait from each source before the source has to.
@@ -39,6 +39,7 @@ pub(super) struct Running {
     pub(super) event_loop: EventLoop,
     pub(super) sources: Sources,
     pub(super) network_task: JoinHandle<Netlink>,
+    pub(super) claim: Claim,
     pub(super) control: ControlServer,
     pub(super) background: Vec<JoinHandle<()>>,
 }
@@ -71,8 +72,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen);
     let reloading = reload::listen(path.to_owned(), config, watching, inputs, hangup);
-    service_manager::ready();
-    tracing::info!(node = %settings.name, member = %mesh.id().short(), "meshd is running");
+    announce(&settings.name, &mesh);
 
     let sources = Sources {
         inputs: input_receiver,
@@ -102,9 +102,15 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         event_loop,
         sources,
         network_task,
+        claim: foundation.claim,
         control,
         background: vec![addresses, reloading],
     })
+}
+
+fn announce(name: &str, mesh: &Mesh) {
+    service_manager::ready();
+    tracing::info!(node = %name, member = %mesh.id().short(), "meshd is running");
 }
 
 fn listen() -> std::io::Result<(Signals, Hangup)> {

@@ -20,13 +20,15 @@ pub(super) fn watch(path: PathBuf, inputs: mpsc::Sender<Input>) -> JoinHandle<()
         loop {
             let reading = read_zone_file(&path);
             if last.as_ref() != Some(&reading) {
-                match &reading {
-                    Ok(zone) => {
-                        if inputs.send(Input::ZoneFile(zone.clone())).await.is_err() {
-                            return;
-                        }
+                let input = match &reading {
+                    Ok(zone) => Input::ZoneFile(zone.clone()),
+                    Err(error) => {
+                        tracing::warn!("zone kept as it was: {error}");
+                        Input::ZoneFileRefused(error.clone())
                     }
-                    Err(error) => tracing::warn!("zone kept as it was: {error}"),
+                };
+                if inputs.send(input).await.is_err() {
+                    return;
                 }
                 last = Some(reading);
             }

@@ -63,7 +63,8 @@ fn create_directory(path: &Path) -> Result<(), ControlError> {
         })
 }
 
-fn remove_stale(path: &Path) -> Result<(), ControlError> {
+/// Removes a socket nobody listens on.
+pub(super) fn remove_stale(path: &Path) -> Result<(), ControlError> {
     let listen = |source| ControlError::Listen {
         path: path.to_owned(),
         source,

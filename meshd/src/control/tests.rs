@@ -141,6 +141,22 @@ async fn modes_stale_sockets_and_a_second_daemon() {
 }
 
 #[tokio::test]
+async fn only_a_dead_socket_is_cleaned_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meshd.sock");
+    assert!(!remove_dead(&path), "there is none");
+    let server = start(&path);
+    assert!(!remove_dead(&path), "it answers");
+    drop(server);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(remove_dead(&path));
+    assert!(!path.exists());
+    std::fs::write(&path, "precious").unwrap();
+    assert!(!remove_dead(&path));
+    assert!(path.exists());
+}
+
+#[tokio::test]
 async fn a_socket_of_another_daemon_is_not_removed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("meshd.sock");

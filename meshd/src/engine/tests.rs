@@ -166,7 +166,7 @@ fn two_engines_carry_packets_and_show_in_wg() {
     );
     a.engine.stop();
     left.failing_command("ip", &["link", "show", &interface]);
-    assert!(!std::path::Path::new(&socket).exists());
+    assert!(!Path::new(&socket).exists());
 }
 
 #[test]

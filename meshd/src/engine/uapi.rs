@@ -25,7 +25,7 @@ use super::queue::{Message, MessageSender};
 use request::{Request, RequestReader};
 
 /// Where wg(8) looks.
-const DIRECTORY: &str = "/var/run/wireguard";
+pub(super) const DIRECTORY: &str = "/var/run/wireguard";
 /// What one client may take altogether.
 const CLIENT_TIME: Duration = Duration::from_secs(2);
 
@@ -52,7 +52,7 @@ impl UapiServer {
 
     fn start_in(directory: &Path, interface: &str, worker: MessageSender) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let path = directory.join(format!("{interface}.sock"));
+        let path = socket_in(directory, interface);
         let listener = bind(&path)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let stop = Arc::new(EventFd::from_flags(flags)?);
@@ -76,6 +76,10 @@ impl Drop for UapiServer {
         }
         let _ = fs::remove_file(&self.path);
     }
+}
+
+pub(super) fn socket_in(directory: &Path, interface: &str) -> PathBuf {
+    directory.join(format!("{interface}.sock"))
 }
 
 /// Binds a socket only this user can open, in place of one that nobody serves any more.

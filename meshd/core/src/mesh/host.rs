@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::links::{HostFacts, LinkSnapshot};
+use crate::settings::ZoneSource;
 
 /// Between two attempts to bring the kernel to a state it refused: whatever is in the way rarely goes
 /// away sooner, and each attempt answers with facts again.
@@ -15,6 +16,10 @@ pub(super) struct Host {
     pub(super) facts: HostFacts,
     /// Outer none: nobody read the file yet.
     pub(super) zone_file: Option<Option<String>>,
+    /// Why the zone file's last content is not used.
+    pub(super) zone_file_refused: Option<String>,
+    /// Why the configuration file's last content is not used.
+    pub(super) reload_refused: Option<String>,
     pub(super) static_addresses: Vec<SocketAddr>,
     pub(super) static_failed: Vec<String>,
     pub(super) discovery: Vec<SocketAddr>,
@@ -28,6 +33,14 @@ impl Host {
         let changed = self.links.as_ref() != Some(&links);
         self.links = Some(links);
         changed
+    }
+
+    /// The configuration was read again and is in use.
+    pub(super) fn settings_loaded(&mut self, zone: &ZoneSource) {
+        self.reload_refused = None;
+        if *zone != ZoneSource::File {
+            self.zone_file_refused = None;
+        }
     }
 
     pub(super) const fn links_known(&self) -> bool {

@@ -14,6 +14,7 @@ const RECREATED_SHOWN: Duration = Duration::from_secs(600);
 
 impl Mesh {
     pub(super) fn host_problems(&self, now: Now, found: &mut Found) {
+        self.file_problems(found);
         let facts = &self.host.facts;
         if let Some(error) = &facts.reconcile_error {
             found.warn(
@@ -60,6 +61,23 @@ impl Mesh {
                 "static_endpoint_unresolved",
                 format!("extraAnnouncedEndpoints: {name} has never resolved"),
                 "check the name and this node's DNS; the other endpoints are not affected",
+            );
+        }
+    }
+
+    fn file_problems(&self, found: &mut Found) {
+        if let Some(why) = &self.host.reload_refused {
+            found.warn(
+                "reload_refused",
+                format!("the configuration file changed and cannot be used: {why}"),
+                "correct it (`meshd --check` shows everything that is wrong) and reload again; until then the former one holds",
+            );
+        }
+        if let Some(why) = &self.host.zone_file_refused {
+            found.warn(
+                "zone_file_refused",
+                format!("node.zoneFile cannot be used: {why}"),
+                "write one zone label into the file; until then the former zone holds",
             );
         }
     }

@@ -25,6 +25,8 @@ const CODES: &[&str] = &[
     "alone",
     "same_name",
     "zone_missing",
+    "reload_refused",
+    "zone_file_refused",
     "reconcile_failed",
     "routing_conflict",
     "forwarding_off",
@@ -249,7 +251,7 @@ impl Mesh {
             found.warn(
                 "prefix_refused",
                 format!("not routed: {text}"),
-                "change what that node advertises, or networks.acceptWide or filters.peerNetworks here if it is right",
+                "if it is right, allow it with networks.acceptWide or filters.peerNetworks; if not, change what that node advertises, or take the prefix out with filters.excludeAdvertisedNetworks; nodes on one network belong in one zone",
             );
         }
         for prefix in self.resolution.contested.iter().take(MAX_LISTED) {
@@ -260,7 +262,7 @@ impl Mesh {
             found.warn(
                 "prefix_conflict",
                 format!("several nodes claim {prefix}; it is routed to {owner}"),
-                "let one node advertise it, or give each node a prefix of its own",
+                "let one node advertise it, give each node a prefix of its own, or take it out with filters.excludeAdvertisedNetworks (sites that happen to use the same private addresses)",
             );
         }
     }

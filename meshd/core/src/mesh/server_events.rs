@@ -24,13 +24,19 @@ impl Mesh {
         match event {
             DiscoveryEvent::Contact => {}
             DiscoveryEvent::Connected { info, stun } => {
+                // A stream opened anew, as after a change of the host's network, is no news.
+                let level = if server.connected {
+                    Level::Debug
+                } else {
+                    Level::Info
+                };
                 server.connected(&info, stun, now);
                 let message = format!("connected to {}", server.url);
                 self.reflexive.set_target(index, stun, now.instant);
                 self.arm_stun();
                 self.mark_dirty(now.instant);
                 self.report_changed(now.instant);
-                self.out.event("discovery_connected", Level::Info, message);
+                self.out.event("discovery_connected", level, message);
             }
             DiscoveryEvent::Disconnected(error) => self.server_lost(index, error),
             DiscoveryEvent::Synced => server.synced = true,

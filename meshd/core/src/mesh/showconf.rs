@@ -73,6 +73,7 @@ impl Mesh {
             "# wg-quick only: Address = {}",
             list(&external.allowed_ips)
         );
+        self.loop_free(&mut out);
         if let Some(endpoint) = external.endpoint {
             let _ = writeln!(out, "ListenPort = {}", endpoint.port());
         }
@@ -102,6 +103,26 @@ impl Mesh {
         }
         let _ = writeln!(out, "PersistentKeepalive = {}", KEEPALIVE.as_secs());
         out
+    }
+
+    /// The node's own address is allowed, because packets come from it, and is the endpoint too: routed
+    /// into the tunnel, as wg-quick routes whatever is allowed, the outer packets would go round in it.
+    fn loop_free(&self, out: &mut String) {
+        let allowed = self.own_prefixes();
+        let outer = |prefix: &IpNet| {
+            let mut endpoints = self.gathered.advertised.iter();
+            endpoints.any(|candidate| prefix.contains(&candidate.address.ip()))
+        };
+        if !allowed.iter().any(outer) {
+            return;
+        }
+        let _ = writeln!(out, "# wg-quick only: Table = off");
+        for prefix in allowed.iter().filter(|prefix| !outer(prefix)) {
+            let _ = writeln!(
+                out,
+                "# wg-quick only: PostUp = ip route add {prefix} dev %i"
+            );
+        }
     }
 
     fn own_prefixes(&self) -> Vec<IpNet> {

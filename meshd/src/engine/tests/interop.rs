@@ -47,7 +47,7 @@ impl<'a> WireguardGo<'a> {
     fn wait_for_socket(&self) {
         let socket = format!("/var/run/wireguard/{}.sock", self.interface);
         let deadline = Instant::now() + PATIENCE;
-        while !std::path::Path::new(&socket).exists() {
+        while !Path::new(&socket).exists() {
             assert!(Instant::now() < deadline, "wireguard-go did not start");
             std::thread::sleep(Duration::from_millis(10));
         }

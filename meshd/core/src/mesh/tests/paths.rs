@@ -230,6 +230,12 @@ fn an_external_peer_is_dialled_judged_by_handshakes_and_told_how() {
         assert!(conf.lines().any(|have| have == line), "{line} in\n{conf}");
     }
     assert!(conf.contains("10.0.1.1/32"));
+    // wg-quick would route the endpoint's own address into the tunnel.
+    let mesh_address = world.nodes[0].mesh.status(world.now).mesh_address;
+    let route = format!("# wg-quick only: PostUp = ip route add {mesh_address}/128 dev %i");
+    assert!(conf.contains("# wg-quick only: Table = off"), "{conf}");
+    assert!(conf.contains(&route), "{conf}");
+    assert!(!conf.contains("add 10.0.1.1/32"), "{conf}");
     assert!(
         world.nodes[0]
             .mesh

@@ -51,6 +51,32 @@ fn to_native_only_when_each_end_knows_the_other_knows() {
 }
 
 #[test]
+fn a_file_that_cannot_be_used_is_named_and_changes_nothing() {
+    let mut world = world();
+    world.input(
+        0,
+        Input::ZoneFileRefused("\"b z\" cannot be a zone".to_owned()),
+    );
+    world.input(
+        0,
+        Input::ReloadRefused("line 1: nodee: unknown key".to_owned()),
+    );
+    world.run_s(1);
+    let codes = world.problems(0);
+    assert!(codes.contains(&"zone_file_refused".to_owned()), "{codes:?}");
+    assert!(codes.contains(&"reload_refused".to_owned()), "{codes:?}");
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    zone_file(&mut world, 0, Some("x"));
+    let same = Box::new(world.nodes[0].mesh.settings.clone());
+    world.input(0, Input::Reload(same));
+    let codes = world.problems(0);
+    assert!(
+        !codes.iter().any(|code| code.ends_with("_refused")),
+        "{codes:?}"
+    );
+}
+
+#[test]
 fn the_tunnel_stays_while_the_news_cannot_travel() {
     let mut world = world();
     world.set_server(false);
