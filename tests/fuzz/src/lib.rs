@@ -1,0 +1,240 @@
+//! Bodies of the fuzz targets: every parser of bytes from outside, and what must hold of whatever it
+//! accepts. Shared with the stable test that replays the corpus; knows nothing of libFuzzer.
+
+use std::net::Ipv6Addr;
+
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519;
+use mesh_proto::discovery::WatchEvent;
+use mesh_proto::envelope::Contents;
+use mesh_proto::probe::{Probe, probe_payload};
+use mesh_proto::request_auth::SignedRequest;
+use mesh_proto::stun::{decode_request, decode_response, encode_request, encode_response, is_stun};
+use mesh_proto::{
+    AdminKey, ClusterKeys, ClusterSecret, Envelope, EnvelopeKind, IdentityKey, Record, Report,
+    Sequence, ServerId, WgPrivateKey,
+};
+use meshd_core::filter::FilterProgram;
+use meshd_core::persistent::PersistentState;
+
+/// A target: true if it accepted the bytes as what it parses.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target by the name of its folder in the corpus.
+pub const TARGETS: [(&str, Target); 14] = [
+    ("config", config),
+    ("datagram", datagram),
+    ("disk_cache", disk_cache),
+    ("envelope", envelope),
+    ("filter", filter),
+    ("inner_packet", inner_packet),
+    ("probe", probe),
+    ("record", record),
+    ("report", report),
+    ("request", request),
+    ("secret_file", secret_file),
+    ("stun", stun),
+    ("uapi", uapi),
+    ("watch_line", watch_line),
+];
+
+/// Requests of the UAPI socket. Those with an unknown first line are requests too.
+pub fn uapi(bytes: &[u8]) -> bool {
+    meshd::engine::is_uapi_request(bytes)
+}
+
+/// The cluster that valid seeds belong to.
+pub fn keys() -> ClusterKeys {
+    ClusterKeys::derive(&[1; 32])
+}
+
+/// An envelope from a server or a peer. Also seals the bytes, as a member may, and opens them again.
+pub fn envelope(bytes: &[u8]) -> bool {
+    let contents = Contents {
+        kind: EnvelopeKind::Record,
+        sequence: Sequence(bytes.len() as u64),
+        plaintext: bytes,
+    };
+    if let Ok(sealed) = Envelope::seal(
+        &keys(),
+        &IdentityKey::from_seed(&[2; 32]),
+        contents,
+        [3; 24],
+    ) {
+        let again = Envelope::decode(&sealed.encode()).expect("what is sealed decodes");
+        let again = again.verify().expect("what is sealed verifies");
+        let opened = again.open(&[keys()]).expect("what is sealed opens");
+        assert!(opened.starts_with(bytes));
+    }
+    let Ok(verified) = Envelope::decode(bytes).and_then(Envelope::verify) else {
+        return false;
+    };
+    assert_eq!(verified.encode(), bytes, "one form only");
+    verified.open(&[keys()]).is_ok()
+}
+
+/// The plaintext of a record.
+pub fn record(bytes: &[u8]) -> bool {
+    let Ok(record) = Record::decode(bytes) else {
+        return false;
+    };
+    let again = record.encode().expect("what is accepted can be sent");
+    assert_eq!(Record::decode(&again).expect("and read again"), record);
+    true
+}
+
+/// The plaintext of a report.
+pub fn report(bytes: &[u8]) -> bool {
+    let Ok(report) = Report::decode(bytes) else {
+        return false;
+    };
+    let again = report.encode().expect("what is accepted can be sent");
+    assert_eq!(Report::decode(&again).expect("and read again"), report);
+    true
+}
+
+/// `cluster.secret` and `cluster.admin`. No error may show a secret.
+pub fn secret_file(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let secret = ClusterSecret::parse(text).map(|secret| secret.expose_text());
+    let admin = AdminKey::parse(text).map(|admin| admin.expose_text());
+    for error in [secret.as_ref().err(), admin.as_ref().err()]
+        .into_iter()
+        .flatten()
+    {
+        let said = format!("{error} {error:?}");
+        let shown = text
+            .split_whitespace()
+            .any(|word| word.len() >= 40 && said.contains(word));
+        assert!(!shown, "an error shows what the file holds: {said}");
+    }
+    if let Ok(secret) = &secret {
+        assert!(ClusterSecret::parse(secret).is_ok());
+    }
+    if let Ok(admin) = &admin {
+        assert!(AdminKey::parse(admin).is_ok());
+    }
+    secret.is_ok() || admin.is_ok()
+}
+
+/// STUN at the server and at the client.
+pub fn stun(bytes: &[u8]) -> bool {
+    let request = decode_request(bytes);
+    let response = decode_response(bytes);
+    if let Some(id) = request {
+        assert!(is_stun(bytes));
+        assert_eq!(decode_request(&encode_request(id)), Some(id));
+    }
+    if let Some((id, mapped)) = response {
+        assert!(is_stun(bytes) && request.is_none());
+        assert_eq!(decode_response(&encode_response(id, mapped)), response);
+    }
+    request.is_some() || response.is_some()
+}
+
+/// A packet from inside the tunnel that may be a probe.
+pub fn probe(bytes: &[u8]) -> bool {
+    let here = Ipv6Addr::LOCALHOST;
+    let payload = probe_payload(bytes, here, here).unwrap_or(bytes);
+    let Some(probe) = Probe::decode(payload) else {
+        return false;
+    };
+    assert_eq!(Probe::decode(&probe.encode()), Some(probe));
+    let packet = probe.packet(here, here);
+    assert_eq!(
+        probe_payload(&packet, here, here),
+        Some(&probe.encode()[..])
+    );
+    true
+}
+
+/// A signed request, one part a line: method, path, nonce, request id, key, signature; then the body.
+pub fn request(bytes: &[u8]) -> bool {
+    let mut parts = bytes.splitn(7, |byte| *byte == b'\n');
+    let mut text = || std::str::from_utf8(parts.next().unwrap_or_default()).unwrap_or_default();
+    let [method, path_and_query, nonce, request_id, key, signature] =
+        [text(), text(), text(), text(), text(), text()];
+    let signed = SignedRequest {
+        method,
+        path_and_query,
+        body: parts.next().unwrap_or_default(),
+        server: ServerId([4; 16]),
+        nonce,
+        request_id,
+    };
+    signed.verify(keys().cluster_id(), key, signature).is_ok()
+}
+
+/// Lines of a watch stream; true if every one is an event, and its envelope genuine.
+pub fn watch_line(bytes: &[u8]) -> bool {
+    let lines = meshd::discovery::watch_lines(bytes);
+    let genuine = |line: &Vec<u8>| match serde_json::from_slice(line) {
+        Ok(WatchEvent::Member(member)) => {
+            member.envelope.decode().and_then(Envelope::verify).is_ok()
+        }
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    !lines.is_empty() && lines.iter().all(genuine)
+}
+
+/// The configuration file.
+pub fn config(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes);
+    text.is_ok_and(|text| meshd::config::parse(text, "host").is_ok())
+}
+
+/// A filter list, one entry a line. What it decides must agree with what it keeps.
+pub fn filter(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let entries: Vec<&str> = text.lines().collect();
+    let Ok(program) = FilterProgram::parse(&entries) else {
+        return false;
+    };
+    let addresses = ["10.1.2.3", "203.0.113.7", "fd00::1", "2001:db8::1"];
+    let addresses = addresses.map(|text| text.parse().expect("an address"));
+    let kept = program.run(&addresses, |address| *address);
+    for address in addresses {
+        assert_eq!(program.position(address).is_some(), kept.contains(&address));
+    }
+    true
+}
+
+/// The disk cache.
+pub fn disk_cache(bytes: &[u8]) -> bool {
+    let Ok(state) = serde_json::from_slice::<PersistentState>(bytes) else {
+        return false;
+    };
+    let again = serde_json::to_vec(&state).expect("what was read can be written");
+    let again: PersistentState = serde_json::from_slice(&again).expect("and read again");
+    assert_eq!(again, state);
+    true
+}
+
+/// A packet between the tunnel and the host.
+pub fn inner_packet(bytes: &[u8]) -> bool {
+    let length = meshd::engine::ip_packet_length(bytes);
+    assert!(length.is_none_or(|length| length <= bytes.len()));
+    length.is_some()
+}
+
+/// A datagram on the WireGuard port: told apart from STUN, then taken by a session with no peer.
+pub fn datagram(bytes: &[u8]) -> bool {
+    let secret = |seed| x25519::StaticSecret::from(*WgPrivateKey::from_bytes([seed; 32]).expose());
+    let peer = x25519::PublicKey::from(&secret(8));
+    let mut session = Tunn::new(secret(7), peer, Some([9; 32]), None, 1, None);
+    let mut output = vec![0; bytes.len() + 256];
+    let taken = session.decapsulate(None, bytes, &mut output);
+    let decrypted = matches!(
+        taken,
+        TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..)
+    );
+    assert!(!decrypted, "data without a session");
+    let parsed = Tunn::parse_incoming_packet(bytes).is_ok();
+    assert!(!(parsed && is_stun(bytes)), "both WireGuard and STUN");
+    parsed
+}
