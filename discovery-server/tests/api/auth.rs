@@ -4,7 +4,7 @@
 use mesh_proto::discovery::{ErrorCode, members_path};
 use mesh_proto::ids::to_hex;
 use mesh_proto::request_auth::{HEADER_NONCE, SignedRequest};
-use mesh_proto::{ClusterKeys, ServerId};
+use mesh_proto::{ClusterKeys, EnvelopeKind, ServerId};
 use reqwest::{Method, StatusCode};
 
 use crate::client::{Client, Node, TestServer, refusal};
@@ -231,5 +231,45 @@ async fn only_allowed_clusters_are_served_and_none_can_be_enumerated() {
         answers.push(refusal(answer).await);
     }
     assert_eq!(answers[0], answers[1]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_deletes_nobody_else() {
+    let server = TestServer::start();
+    let client = Client::connect(&server.url()).await;
+    let (honest, rogue) = (Node::new(1, 1), Node::new(1, 2));
+    client.register(&honest, 1).await;
+    let leave = rogue.seal(EnvelopeKind::Left, u64::MAX, "{}");
+    let under_its_path = client.put(&rogue.keys, &honest.path(), leave.clone()).await;
+    assert_eq!(refusal(under_its_path).await.0, 403, "its own leave");
+    // The honest one's member id on the rogue's leave: the id is the hash of another identity key.
+    let mut relabelled = leave;
+    let id = honest.record(1)[34..66].to_vec();
+    relabelled[34..66].copy_from_slice(&id);
+    let (status, body) = refusal(
+        client
+            .put(&rogue.keys, &honest.path(), relabelled.clone())
+            .await,
+    )
+    .await;
+    assert_eq!((status, body.code), (422, ErrorCode::BadEnvelope));
+    // And its identity key too: then the signature is not the one of that key.
+    let key = honest.record(1)[66..98].to_vec();
+    relabelled[66..98].copy_from_slice(&key);
+    let (status, body) = refusal(client.put(&rogue.keys, &honest.path(), relabelled).await).await;
+    assert_eq!((status, body.code), (422, ErrorCode::BadEnvelope));
+    for method in [Method::DELETE, Method::POST, Method::PATCH] {
+        let headers = client.headers(&rogue.keys, method.as_str(), &honest.path(), &[]);
+        let answer = client
+            .send(method.clone(), &honest.path(), Vec::new(), &headers)
+            .await;
+        assert!(answer.status().is_client_error(), "{method}");
+    }
+    let (seen, _) = client.watch(&rogue.keys, None).await.sync().await;
+    assert_eq!(seen.len(), 1);
+    let stored = client.get(&rogue.keys, &honest.path()).await;
+    assert_eq!(stored.headers()["mesh-fresh"], "true");
+    assert_eq!(stored.bytes().await.unwrap(), honest.record(1));
     server.stop().await;
 }

@@ -168,9 +168,13 @@ impl Mesh {
     }
 
     fn refused(&mut self, id: &MemberId, refusal: &Refusal) {
-        // Lagging servers repeat old records and leaves all the time.
+        let refused = self.membership.refused();
+        let count = refused.sealed + refused.malformed + refused.full;
         let level = match refusal {
+            // Lagging servers repeat old records and leaves all the time.
             Refusal::Rollback { .. } | Refusal::LongOver => Level::Debug,
+            // One member or server that sends such records all day must not fill the log.
+            _ if !count.is_power_of_two() => Level::Debug,
             _ => Level::Warn,
         };
         self.out.peer_event(

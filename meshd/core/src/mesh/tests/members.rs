@@ -12,6 +12,7 @@ use mesh_proto::{
 use super::node::{secret, settings};
 use super::world::{World, discovery};
 use crate::Input;
+use crate::event::Level;
 use crate::input::DiscoveryEvent;
 
 fn heard(envelope: VerifiedEnvelope, fresh: bool, stale_s: u64) -> Input {
@@ -109,6 +110,21 @@ fn one_bad_record_harms_nobody_else() {
     assert_eq!(world.saw(0, "record_refused"), 3);
     assert_eq!(world.state(0, 1), Some(PeerState::Up));
     assert!(world.problems(0).contains(&"wrong_secret".to_owned()));
+}
+
+#[test]
+fn a_flood_of_bad_records_does_not_fill_the_log() {
+    let mut world = World::new(&[("a", None)]);
+    world.run_s(1);
+    for sequence in 1..=1000 {
+        let bad = sealed(50, sequence, EnvelopeKind::Record, b"{}");
+        world.input(0, heard(bad, true, 0));
+    }
+    let warnings = world.nodes[0]
+        .events
+        .iter()
+        .filter(|event| event.kind == "record_refused" && event.level == Level::Warn);
+    assert!((1..=11).contains(&warnings.count()));
 }
 
 #[test]
