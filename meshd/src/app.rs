@@ -3,6 +3,7 @@
 mod disk;
 mod event_loop;
 mod failure;
+mod footing;
 mod foundation;
 mod leftovers;
 mod metrics;
@@ -35,7 +36,11 @@ pub async fn run(path: &Path, log: Option<&str>) -> Result<(), StartError> {
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
+    let name = loaded.config.node.name.clone();
     let mut running = startup::start(path, loaded.config).await?;
+    let member = running.event_loop.mesh.id();
+    service_manager::ready();
+    tracing::info!(node = %name, member = %member.short(), "meshd is running");
     let stop = running.event_loop.run(&mut running.sources).await;
     service_manager::stopping();
     tracing::info!(?stop, "stopping");

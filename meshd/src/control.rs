@@ -4,7 +4,6 @@
 //! [`ControlRequest`] with a channel for the answer. Who may connect is decided by the socket's mode
 //! (0660: root and the socket's group), for reading and for `leave` alike.
 
-mod bounded;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -19,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use bounded::BoundedListener;
+use crate::bounded::BoundedListener;
 use socket::SocketFile;
 
 /// Requests that may be waiting for an answer, and connections that may be open, at any moment.

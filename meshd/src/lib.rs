@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod args;
+mod bounded;
 pub mod config;
 pub mod control;
 pub mod discovery;

@@ -16,6 +16,8 @@ pub enum Input {
     Links(LinkSnapshot),
     /// Facts about the host that only matter as problems.
     HostFacts(HostFacts),
+    /// The disk cache was written, or could not be, in words. Sent when that changes.
+    Persisted(Result<(), String>),
     /// The zone file was read: its zone, or none if it is empty or gone.
     ZoneFile(Option<String>),
     /// The zone file cannot be used; in words. The zone stays what it was.

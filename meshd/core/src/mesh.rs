@@ -227,6 +227,7 @@ impl Mesh {
                     self.recompute(now);
                 }
             }
+            Input::Persisted(result) => self.host.persist_error = result.err(),
             Input::ZoneFile(zone) => {
                 self.host.zone_file = Some(zone);
                 self.host.zone_file_refused = None;

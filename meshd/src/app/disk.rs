@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mesh_proto::VerifiedEnvelope;
+use meshd_core::Input;
 use meshd_core::persistent::PersistentState;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -46,13 +47,19 @@ pub(super) struct Disk {
 
 impl Disk {
     /// Writes to `state` and publishes by `discovery`.
-    pub(super) fn start(state: StateDir, discovery: DiscoveryClient) -> Self {
+    /// What becomes of it goes to `inputs`, when that changes.
+    pub(super) fn start(
+        state: StateDir,
+        discovery: DiscoveryClient,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self {
         Self::over(
             move |cache: &PersistentState| state.save(cache),
             move |publication| match publication {
                 Publication::Record(envelope) => discovery.publish(envelope),
                 Publication::Report(envelope) => discovery.publish_report(envelope),
             },
+            inputs,
             RETRY,
         )
     }
@@ -60,6 +67,7 @@ impl Disk {
     fn over(
         save: impl Fn(&PersistentState) -> Result<(), StateError> + Send + Sync + 'static,
         publish: impl Fn(Publication) + Send + Sync + 'static,
+        inputs: mpsc::Sender<Input>,
         retry: Duration,
     ) -> Self {
         let waiting = Arc::new(Mutex::new(Waiting::default()));
@@ -67,6 +75,8 @@ impl Disk {
         let worker = Worker {
             save: Arc::new(save),
             publish,
+            inputs,
+            error: None,
             retry,
             waiting: Arc::clone(&waiting),
         };
@@ -114,6 +124,9 @@ impl Disk {
 struct Worker<S, P> {
     save: Arc<S>,
     publish: P,
+    inputs: mpsc::Sender<Input>,
+    /// Of the last write, as told.
+    error: Option<String>,
     retry: Duration,
     waiting: Arc<Mutex<Waiting>>,
 }
@@ -123,7 +136,7 @@ where
     S: Fn(&PersistentState) -> Result<(), StateError> + Send + Sync + 'static,
     P: Fn(Publication) + Send + Sync + 'static,
 {
-    async fn run(self, mut woken: mpsc::Receiver<()>) {
+    async fn run(mut self, mut woken: mpsc::Receiver<()>) {
         let mut unsaved = None;
         loop {
             let open = tokio::select! {
@@ -144,16 +157,24 @@ where
     }
 
     /// The state again if it could not be written.
-    async fn write(&self, state: Box<PersistentState>) -> Option<Box<PersistentState>> {
+    async fn write(&mut self, state: Box<PersistentState>) -> Option<Box<PersistentState>> {
         let save = Arc::clone(&self.save);
         let written = tokio::task::spawn_blocking(move || match save(&state) {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::error!(%error, "cannot write the state directory");
-                Some(state)
-            }
+            Ok(()) => (None, None),
+            Err(error) => (Some(state), Some(error.to_string())),
         });
-        written.await.ok().flatten()
+        let (unsaved, error) = written.await.ok()?;
+        if self.error != error {
+            if let Some(error) = &error {
+                tracing::error!("cannot write the state directory: {error}");
+            }
+            let result = error.clone().map_or(Ok(()), Err);
+            // Nobody listens only when the daemon stops; a full queue is told the next time.
+            if self.inputs.try_send(Input::Persisted(result)).is_ok() {
+                self.error = error;
+            }
+        }
+        unsaved
     }
 }
 

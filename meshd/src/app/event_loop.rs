@@ -12,6 +12,7 @@ use meshd_core::{Action, Event, Input, Mesh, Now};
 use tokio::sync::{mpsc, watch};
 
 use super::disk::Disk;
+use super::footing::Footing;
 use super::leftovers::Leftovers;
 use super::metrics::{Metrics, MetricsRequest};
 use super::queries::{Queries, ReadyTopology};
@@ -62,6 +63,7 @@ pub(super) struct EventLoop {
     pub(super) disk: Disk,
     pub(super) queries: Queries,
     pub(super) metrics: Metrics,
+    pub(super) footing: Footing,
     /// Counts changes of the host's network, for those who want to try again then.
     pub(super) network_changes: watch::Sender<u64>,
     /// Actions from before the loop began.
@@ -134,8 +136,10 @@ impl EventLoop {
     }
 
     fn shell_input(&mut self, input: Input) {
-        if matches!(input, Input::Links(_)) {
-            // A new address or route is the moment to try what failed before.
+        if let Input::Links(links) = &input
+            && self.footing.changed(links)
+        {
+            // A new address or default route is the moment to try what failed before.
             self.discovery.retry_now();
             self.network_changes
                 .send_modify(|count| *count = count.wrapping_add(1));

@@ -18,10 +18,14 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bounded::BoundedListener;
 use crate::engine::Engine;
 
 /// Content type of the exposition format.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections of scrapers at once; others wait.
+const MAX_CONNECTIONS: usize = 32;
 
 /// A scrape: the answer is the exposition text.
 pub(super) type MetricsRequest = oneshot::Sender<String>;
@@ -136,6 +140,7 @@ pub(super) async fn serve(
     requests: mpsc::Sender<MetricsRequest>,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = BoundedListener::new(listener, MAX_CONNECTIONS);
     let router = Router::new()
         .route("/metrics", get(scrape))
         .with_state(requests);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::event_loop::{EventLoop, Sources, Stop};
+use super::signals::Signals;
 use super::startup::Running;
 use crate::linux::Netlink;
 
@@ -37,7 +38,7 @@ async fn in_order(running: Running, stop: Stop) {
         disk,
         ..
     } = event_loop;
-    let Sources { mut signals, .. } = sources;
+    let mut signals = signals_of(sources);
     for task in background {
         task.abort();
     }
@@ -60,6 +61,11 @@ async fn in_order(running: Running, stop: Stop) {
     let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
     // Only now may another daemon use table and priorities.
     drop(claim);
+}
+
+/// Closes every other source, so that nobody waits for the loop.
+fn signals_of(sources: Sources) -> Signals {
+    sources.signals
 }
 
 /// Rules first: the moment they are gone nothing looks at our table any more.

@@ -11,12 +11,12 @@ use tokio::task::JoinHandle;
 use super::disk::Disk;
 use super::event_loop::{EventLoop, Sources, now};
 use super::failure::StartError;
+use super::footing::Footing;
 use super::foundation::{Foundation, fail_closed};
 use super::metrics::{self, Metrics, MetricsRequest};
 use super::network_task::NetworkTask;
 use super::queries::Queries;
 use super::reload::{self, Hangup};
-use super::service_manager;
 use super::signals::Signals;
 use super::watchers::{self, Watchers};
 use crate::config::{self, Config, Zone};
@@ -57,7 +57,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let netlink = Netlink::open(Ownership::of(&settings)).await?;
     let changes = netlink.monitor()?;
     let mut mesh = foundation.mesh(settings.clone())?;
-    first_inputs(&mut mesh, &config, &netlink).await?;
+    let footing = first_inputs(&mut mesh, &config, &netlink).await?;
     let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
     let engine = Engine::start(foundation.engine_config(&config), engine_events)?;
     let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
@@ -65,14 +65,13 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
     let (discovery_events, discovery_receiver) = mpsc::channel(QUEUE);
     let discovery = discovery::spawn(client, discovery_events);
-    let task = NetworkTask::new(netlink, network.subscribe(), changes, inputs.clone());
-    let network_task = tokio::spawn(task.run());
+    let network_task = NetworkTask::spawn(netlink, network.subscribe(), changes, inputs.clone());
     let (queries, topologies) = Queries::new();
     let (network_changes, changes_seen) = watch::channel(0);
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen);
+    let disk = Disk::start(foundation.state, discovery.clone(), inputs.clone());
     let reloading = reload::listen(path.to_owned(), config, watching, inputs, hangup);
-    announce(&settings.name, &mesh);
 
     let sources = Sources {
         inputs: input_receiver,
@@ -86,13 +85,14 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let event_loop = EventLoop {
         mesh,
         engine,
-        disk: Disk::start(foundation.state, discovery.clone()),
+        disk,
         discovery,
         network,
         leftovers,
         queries,
         metrics: Metrics::default(),
         pending,
+        footing,
         network_changes,
         leave: None,
         leave_published: false,
@@ -108,11 +108,6 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     })
 }
 
-fn announce(name: &str, mesh: &Mesh) {
-    service_manager::ready();
-    tracing::info!(node = %name, member = %mesh.id().short(), "meshd is running");
-}
-
 fn listen() -> std::io::Result<(Signals, Hangup)> {
     Ok((Signals::listen()?, Hangup::listen()?))
 }
@@ -123,14 +118,16 @@ async fn first_inputs(
     mesh: &mut Mesh,
     config: &Config,
     netlink: &Netlink,
-) -> Result<(), StartError> {
-    mesh.handle_input(Input::Links(netlink.read_links().await?), now());
+) -> Result<Footing, StartError> {
+    let links = netlink.read_links().await?;
+    let footing = Footing::of(&links);
+    mesh.handle_input(Input::Links(links), now());
     if let Zone::File(path) = &config.node.zone
         && let Ok(zone) = config::read_zone_file(path)
     {
         mesh.handle_input(Input::ZoneFile(zone), now());
     }
-    Ok(())
+    Ok(footing)
 }
 
 fn client_config(

@@ -9,8 +9,8 @@ use std::time::Duration;
 use mesh_proto::control::{CONTROL_VERSION, Left, Peers, ShowConf};
 use tokio::sync::mpsc;
 
-use super::bounded::BoundedListener;
 use super::*;
+use crate::bounded::BoundedListener;
 
 /// Sends one request and returns status and body.
 async fn request(path: &Path, method: &str, target: &str) -> (u16, String) {

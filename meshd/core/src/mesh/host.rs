@@ -14,6 +14,8 @@ const RESEND_GAP: Duration = Duration::from_secs(5);
 pub(super) struct Host {
     links: Option<LinkSnapshot>,
     pub(super) facts: HostFacts,
+    /// Why the disk cache is not on disk.
+    pub(super) persist_error: Option<String>,
     /// Outer none: nobody read the file yet.
     pub(super) zone_file: Option<Option<String>>,
     /// Why the zone file's last content is not used.

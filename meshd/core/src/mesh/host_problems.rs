@@ -23,6 +23,13 @@ impl Mesh {
                 "meshd needs CAP_NET_ADMIN and a kernel with policy routing; it tries again every few seconds",
             );
         }
+        if let Some(error) = &self.host.persist_error {
+            found.warn(
+                "state_not_written",
+                format!("what must outlive a restart is only in memory: {error}"),
+                "check stateDir, its owner and the free space; it is tried again every few seconds",
+            );
+        }
         if let Some(conflict) = &facts.routing_conflict {
             found.warn(
                 "routing_conflict",

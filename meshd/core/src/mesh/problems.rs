@@ -28,6 +28,7 @@ const CODES: &[&str] = &[
     "reload_refused",
     "zone_file_refused",
     "reconcile_failed",
+    "state_not_written",
     "routing_conflict",
     "forwarding_off",
     "rp_filter",

@@ -44,6 +44,7 @@ struct Slow {
     disk: Disk,
     allow: blocking::Sender<bool>,
     log: mpsc::UnboundedReceiver<String>,
+    told: mpsc::Receiver<Input>,
 }
 
 fn slow() -> Slow {
@@ -51,6 +52,7 @@ fn slow() -> Slow {
     let allowed = Mutex::new(allowed);
     let (log, lines) = mpsc::unbounded_channel();
     let published = log.clone();
+    let (inputs, told) = mpsc::channel(8);
     let disk = Disk::over(
         move |state| {
             let begun = format!("write {}", sequence(state));
@@ -67,12 +69,14 @@ fn slow() -> Slow {
             };
             published.send(line).unwrap();
         },
+        inputs,
         SOON,
     );
     Slow {
         disk,
         allow,
         log: lines,
+        told,
     }
 }
 
@@ -125,4 +129,10 @@ async fn a_write_that_failed_is_tried_again() {
     slow.expect(&["write 2", "written"]).await;
     tokio::time::sleep(SOON * 10).await;
     assert!(slow.log.try_recv().is_err());
+    let told = [slow.told.recv().await, slow.told.recv().await];
+    assert!(
+        matches!(&told, [Some(Input::Persisted(Err(why))), Some(Input::Persisted(Ok(())))] if why.contains("/state.json")),
+        "{told:?}"
+    );
+    assert!(slow.told.try_recv().is_err(), "only news is told");
 }

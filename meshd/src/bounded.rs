@@ -1,4 +1,4 @@
-//! A Unix listener that holds only so many connections open; further clients wait in the backlog.
+//! A listener that holds only so many connections open; further clients wait in the backlog.
 
 use std::io;
 use std::pin::Pin;
@@ -7,19 +7,18 @@ use std::task::{Context, Poll};
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::unix::SocketAddr;
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Accepts a connection only when one of its permits is free.
 #[derive(Debug)]
-pub(super) struct BoundedListener {
-    listener: UnixListener,
+pub(crate) struct BoundedListener<L> {
+    listener: L,
     permits: Arc<Semaphore>,
 }
 
-impl BoundedListener {
-    pub(super) fn new(listener: UnixListener, limit: usize) -> Self {
+impl<L> BoundedListener<L> {
+    /// At most `limit` connections at once.
+    pub(crate) fn new(listener: L, limit: usize) -> Self {
         Self {
             listener,
             permits: Arc::new(Semaphore::new(limit)),
@@ -27,16 +26,16 @@ impl BoundedListener {
     }
 }
 
-impl Listener for BoundedListener {
-    type Io = BoundedStream;
-    type Addr = SocketAddr;
+impl<L: Listener> Listener for BoundedListener<L> {
+    type Io = BoundedStream<L::Io>;
+    type Addr = L::Addr;
 
-    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
-        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let (stream, address) = self.listener.accept().await;
         let stream = BoundedStream {
             stream,
             _permit: permit,
@@ -44,19 +43,19 @@ impl Listener for BoundedListener {
         (stream, address)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Self::Addr> {
         self.listener.local_addr()
     }
 }
 
 /// A connection; gives its permit back when it closes.
 #[derive(Debug)]
-pub(super) struct BoundedStream {
-    stream: UnixStream,
+pub(crate) struct BoundedStream<S> {
+    stream: S,
     _permit: OwnedSemaphorePermit,
 }
 
-impl AsyncRead for BoundedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -66,7 +65,7 @@ impl AsyncRead for BoundedStream {
     }
 }
 
-impl AsyncWrite for BoundedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
