@@ -70,3 +70,29 @@ fn fail(message: &str, code: u8) -> ExitCode {
     eprintln!("meshd: {message}");
     ExitCode::from(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Runs itself again as the process that panics.
+    #[test]
+    fn a_panic_in_any_thread_ends_the_process() {
+        const CHILD: &str = "MESHD_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            end_with_any_panic();
+            let _ = std::thread::spawn(|| panic!("in a thread that nobody joins")).join();
+            std::thread::sleep(Duration::from_secs(60));
+            return;
+        }
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::a_panic_in_any_thread_ends_the_process"])
+            .env(CHILD, "1")
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(1));
+    }
+}
