@@ -9,8 +9,10 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// What is wrong with `filter`, in words.
 pub fn start(filter: &str) -> Result<(), String> {
-    // boringtun logs an error whenever an idle session ends.
-    let parsed = EnvFilter::try_new(format!("boringtun=off,{filter}"))
+    // boringtun logs an error whenever an idle session ends, and the verifier one at each attempt to reach
+    // a server that is not trusted, which is a problem in `status` already.
+    let quiet = "boringtun=off,rustls_platform_verifier=off";
+    let parsed = EnvFilter::try_new(format!("{quiet},{filter}"))
         .map_err(|error| format!("--log {filter:?} is not a log filter: {error}"))?;
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()

@@ -65,9 +65,10 @@ pub enum StartError {
     NetworkFailed,
     /// `meshd cleanup` would take the routes of a running daemon away.
     #[error(
-        "meshd is running: stop it first (`systemctl stop meshd`), it removes everything itself ({0})"
+        "meshd is running: stop it (`systemctl stop meshd`), and it removes everything itself; if it \
+         does not, run this again"
     )]
-    Running(ClaimError),
+    Running(#[source] ClaimError),
     /// `meshd cleanup` could not remove everything.
     #[error("not everything could be removed: {0}")]
     Cleanup(String),

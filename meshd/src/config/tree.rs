@@ -54,10 +54,13 @@ pub(crate) fn parse(text: &str) -> Result<Node, Issue> {
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|location| location.line());
         let full = error.without_snippet().to_string();
+        let reason = full.lines().next().unwrap_or_default();
+        // The rest of that message is for programmers.
+        let reason = reason.split(", set DuplicateKeyPolicy").next();
         Issue {
             line: line.filter(|line| *line > 0),
             key: String::new(),
-            message: format!("is not YAML: {}", full.lines().next().unwrap_or_default()),
+            message: format!("is not YAML: {}", reason.unwrap_or_default()),
         }
     })
 }
@@ -203,7 +206,8 @@ mod tests {
         let issue = parse("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
         assert!(issue.line.is_some_and(|line| line >= 2), "{issue:?}");
         assert!(issue.message.starts_with("is not YAML: "), "{issue:?}");
-        assert!(parse("a: 1\na: 2\n").is_err(), "a key written twice");
+        let twice = parse("a: 1\na: 2\n").unwrap_err();
+        assert_eq!(twice.message, "is not YAML: duplicate mapping key: a");
     }
 
     proptest! {

@@ -28,6 +28,12 @@ pub(super) enum RequestError {
         "{url} cannot be reached: {reason}; check that the server runs and that TCP port {port} is open to it"
     )]
     Transport { url: Url, port: u16, reason: String },
+    /// The server's certificate is not trusted, or names another server.
+    #[error(
+        "{url} cannot be trusted: {reason}; name the certificate of its authority in discovery.caFile, \
+         and write the server in discovery.servers as the certificate names it"
+    )]
+    Certificate { url: Url, reason: String },
     /// The answer is not what the API says.
     #[error("{url} does not answer like a discovery server: {reason}; check discovery.servers")]
     Malformed { url: Url, reason: String },
@@ -60,10 +66,17 @@ impl RequestError {
     }
 
     pub(super) fn transport(url: &Url, error: &reqwest::Error) -> Self {
+        let reason = chain(error);
+        if reason.contains("certificate") {
+            return Self::Certificate {
+                url: url.clone(),
+                reason,
+            };
+        }
         Self::Transport {
             url: url.clone(),
             port: url.port_or_known_default().unwrap_or_default(),
-            reason: chain(error),
+            reason,
         }
     }
 

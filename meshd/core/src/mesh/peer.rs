@@ -111,7 +111,8 @@ impl Peer {
         matches!(self.state, PeerState::Up | PeerState::Suspect)
     }
 
-    /// Takes over a new list of endpoints. A peer that is not up is dialled on them at once.
+    /// Takes over a new list of endpoints. A peer that is not up is dialled on them at once; so is one
+    /// that takes back the endpoint in use, which carries data until another one answers.
     pub(super) fn set_endpoints(&mut self, endpoints: Vec<RankedEndpoint>, now: Instant) {
         let old = self.dialled();
         self.endpoints = endpoints;
@@ -119,7 +120,11 @@ impl Peer {
             self.path = None;
             self.dial.start(now);
         }
-        if self.dialled() != old && !self.is_alive() {
+        let new = self.dialled();
+        let withdrawn = self
+            .path
+            .is_some_and(|path| old.contains(&path.remote) && !new.contains(&path.remote));
+        if (new != old && !self.is_alive()) || (withdrawn && !new.is_empty()) {
             self.dial.start(now);
         }
     }

@@ -111,7 +111,11 @@ impl Mesh {
             } else if !server.connected && (error.is_some() || old) {
                 found.warn(
                     "discovery_unreachable",
-                    format!("{url}: {}", error.unwrap_or("no answer yet")),
+                    match error {
+                        // Most errors begin with it.
+                        Some(error) if error.contains(url) => error.to_owned(),
+                        other => format!("{url}: {}", other.unwrap_or("no answer yet")),
+                    },
                     "check that the server runs, that the address and port in discovery.servers are right, and that a firewall lets TCP through; existing tunnels go on without it",
                 );
             }

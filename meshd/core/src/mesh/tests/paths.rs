@@ -266,6 +266,34 @@ fn a_reload_that_refuses_the_path_in_use_leaves_it() {
 }
 
 #[test]
+fn an_endpoint_taken_back_gives_way_to_what_is_left() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(3);
+    assert_eq!(
+        world.endpoint(0, 1),
+        Some(format!("10.0.2.1:{PORT}").parse().unwrap())
+    );
+    let before = world.nodes[0].engine.initiations.len();
+    let other = "192.0.2.9:51840".parse().unwrap();
+    let addresses = Input::StaticEndpoints {
+        addresses: vec![other],
+        failed: Vec::new(),
+    };
+    world.input(1, addresses);
+    world.run_s(1);
+    let count = |world: &World| world.nodes[0].engine.initiations.len();
+    assert_eq!(count(&world), before, "one more is no reason to leave");
+    let mut config = settings("b", None);
+    config.filters.endpoints = Some(FilterProgram::parse(&["192.0.2.0/24"]).unwrap());
+    world.input(1, Input::Reload(Box::new(config)));
+    world.run_s(1);
+    assert!(count(&world) > before, "what is left is dialled");
+    // Nobody answers there: data goes on where it does.
+    world.run_s(10);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+}
+
+#[test]
 fn a_packet_in_one_direction_only_is_not_up_for_ever() {
     let mut world = World::new(&[("a", None), ("b", None)]);
     world.run_s(3);
