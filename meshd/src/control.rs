@@ -4,6 +4,8 @@
 //! [`ControlRequest`] with a channel for the answer. Who may connect is decided by the socket's mode
 //! (0660: root and the socket's group), for reading and for `leave` alike.
 
+mod event_log;
+mod event_routes;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -19,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bounded::BoundedListener;
+pub use event_log::EventLog;
+use event_routes::EventDesk;
 use socket::SocketFile;
 
 /// Requests that may be waiting for an answer, and connections that may be open, at any moment.
@@ -148,6 +152,7 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct ControlServer {
     socket: SocketFile,
+    events: EventLog,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -173,7 +178,9 @@ pub fn serve(
     let listener = BoundedListener::new(listener, MAX_IN_FLIGHT);
     let cancel = CancellationToken::new();
     let stopped = cancel.clone();
-    let router = routes::router(requests, ANSWER_TIMEOUT);
+    let events = EventLog::new();
+    let desk = EventDesk::new(events.clone(), cancel.clone());
+    let router = routes::router(requests, desk, ANSWER_TIMEOUT);
     let task = tokio::spawn(async move {
         let serving = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopped.cancelled().await });
@@ -183,6 +190,7 @@ pub fn serve(
     });
     Ok(ControlServer {
         socket,
+        events,
         cancel,
         task,
     })
@@ -199,6 +207,12 @@ impl ControlServer {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.socket.path()
+    }
+
+    /// Where events go that clients shall see.
+    #[must_use]
+    pub fn events(&self) -> EventLog {
+        self.events.clone()
     }
 
     /// Stops taking requests, lets answers under way reach their clients (for at most a second), and

@@ -75,6 +75,12 @@ pub(crate) enum Command {
         #[arg(value_name = "IP")]
         address: IpAddr,
     },
+    /// What happened: the last 1,000 events of this node
+    Events {
+        /// Go on printing what happens, until Ctrl-C
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Endpoint filters
     #[command(subcommand)]
     Filter(FilterCommand),

@@ -20,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// The topology of a thousand nodes is about 60 MiB.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
+/// One event is a few hundred bytes.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+
 /// Asks one daemon.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -41,12 +44,51 @@ impl Client {
         self.call(Method::POST, target)
     }
 
-    fn call<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+    /// `GET` of lines without end: each goes to `line` as it comes. Returns when the daemon ends
+    /// them, or `line` says false: nobody wants more.
+    pub(crate) fn follow(
+        &self,
+        target: &str,
+        mut line: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        self.runtime()?.block_on(async {
+            let response = open(&self.socket, Method::GET, target).await?;
+            let status = response.status();
+            if !status.is_success() {
+                let body = read(&self.socket, response).await?;
+                return Err(self.refusal(status, &body));
+            }
+            let mut waiting = Vec::new();
+            let mut body = pin!(response.into_body());
+            while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                let frame =
+                    frame.map_err(|error| Failure::no_answer(&self.socket, &error.to_string()))?;
+                waiting.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                    let rest = waiting.split_off(end + 1);
+                    if !line(String::from_utf8_lossy(&waiting).trim_end())? {
+                        return Ok(());
+                    }
+                    waiting = rest;
+                }
+                if waiting.len() > MAX_LINE_BYTES {
+                    return Err(Failure::Protocol("a line is too long".to_owned()));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn runtime(&self) -> Result<tokio::runtime::Runtime, Failure> {
+        tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(Failure::file("start the runtime for", &self.socket))?;
-        let (status, body) = runtime
+            .map_err(Failure::file("start the runtime for", &self.socket))
+    }
+
+    fn call<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, Failure> {
+        let (status, body) = self
+            .runtime()?
             .block_on(async {
                 tokio::time::timeout(TIMEOUT, exchange(&self.socket, method, target)).await
             })
@@ -58,14 +100,18 @@ impl Client {
             return serde_json::from_slice(&body)
                 .map_err(|error| Failure::Protocol(error.to_string()));
         }
-        let message = serde_json::from_slice::<ControlError>(&body).map_or_else(
+        Err(self.refusal(status, &body))
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let message = serde_json::from_slice::<ControlError>(body).map_or_else(
             |_| format!("meshd answered with status {status}"),
             |error| error.error,
         );
-        Err(match status {
+        match status {
             StatusCode::GATEWAY_TIMEOUT => Failure::no_answer(&self.socket, &message),
             _ => Failure::Refused(message),
-        })
+        }
     }
 }
 
@@ -74,6 +120,12 @@ async fn exchange(
     method: Method,
     target: &str,
 ) -> Result<(StatusCode, Vec<u8>), Failure> {
+    let response = open(socket, method, target).await?;
+    let status = response.status();
+    Ok((status, read(socket, response).await?))
+}
+
+async fn open(socket: &Path, method: Method, target: &str) -> Result<Response<Incoming>, Failure> {
     let lost = |error: hyper::Error| Failure::no_answer(socket, &error.to_string());
     let stream = UnixStream::connect(socket)
         .await
@@ -89,9 +141,7 @@ async fn exchange(
         .header("host", "meshd")
         .body(String::new())
         .map_err(|error| Failure::Usage(format!("cannot ask for {target}: {error}")))?;
-    let response = sender.send_request(request).await.map_err(lost)?;
-    let status = response.status();
-    Ok((status, read(socket, response).await?))
+    sender.send_request(request).await.map_err(lost)
 }
 
 async fn read(socket: &Path, response: Response<Incoming>) -> Result<Vec<u8>, Failure> {

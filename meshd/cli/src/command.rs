@@ -2,6 +2,7 @@
 
 mod cluster;
 mod completions;
+mod events;
 mod explain;
 mod filter;
 mod leave;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Paths { name } => paths::run(&session, &name),
         Command::Topology { format } => topology::run(&session, format),
         Command::Explain { address } => explain::run(&session, address),
+        Command::Events { follow } => events::run(&session, follow),
         Command::Filter(FilterCommand::Test(test)) => filter::run(&session, &test),
         Command::Cluster(ClusterCommand::Init { dir }) => cluster::init(&session, &dir),
         Command::Cluster(ClusterCommand::Id { file }) => cluster::id(&session, &file),

@@ -49,14 +49,20 @@ pub(crate) fn json<T: Serialize>(document: &T) -> Result<String, Failure> {
 
 /// Writes data to stdout.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    // The reader may have seen enough, as in `meshctl peers | head -1`.
+    stream(text).map(|_| ())
+}
+
+/// Writes a piece of data that goes on to stdout; false if nobody reads any more.
+pub(crate) fn stream(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        // The reader has seen enough, as in `meshctl peers | head -1`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Failure::file("write to", "stdout".as_ref())),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::file("write to", "stdout".as_ref())(error)),
     }
 }
 

@@ -31,7 +31,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
-mod timestamp;
+pub(crate) mod timestamp;
 mod topology;
 mod zone_change;
 

@@ -22,6 +22,12 @@ impl Now {
             .saturating_sub(ago(instant, self.instant))
             .saturating_add(ago(self.instant, instant))
     }
+
+    /// The wall clock time as RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn rfc3339(&self) -> String {
+        crate::mesh::timestamp::rfc3339(self.unix_ms)
+    }
 }
 
 impl std::ops::Add<Duration> for Now {

@@ -18,7 +18,7 @@ use super::metrics::{Metrics, MetricsRequest};
 use super::queries::{Queries, ReadyTopology};
 use super::service_manager::Watchdog;
 use super::signals::{Signal, Signals};
-use crate::control::ControlRequest;
+use crate::control::{ControlRequest, EventLog};
 use crate::discovery::DiscoveryClient;
 use crate::engine::Engine;
 
@@ -64,6 +64,7 @@ pub(super) struct EventLoop {
     pub(super) queries: Queries,
     pub(super) metrics: Metrics,
     pub(super) footing: Footing,
+    pub(super) events: EventLog,
     /// Counts changes of the host's network, for those who want to try again then.
     pub(super) network_changes: watch::Sender<u64>,
     /// Actions from before the loop began.
@@ -182,6 +183,7 @@ impl EventLoop {
         }
         while let Some(event) = self.mesh.poll_event() {
             self.metrics.count(&event);
+            self.events.note(&event, now());
             log(&event);
         }
     }

@@ -73,15 +73,6 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let disk = Disk::start(foundation.state, discovery.clone(), inputs.clone());
     let reloading = reload::listen(path.to_owned(), config, watching, inputs, hangup);
 
-    let sources = Sources {
-        inputs: input_receiver,
-        engine: engine_receiver,
-        discovery: discovery_receiver,
-        control: control_requests,
-        topologies,
-        metrics,
-        signals,
-    };
     let event_loop = EventLoop {
         mesh,
         engine,
@@ -91,6 +82,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         leftovers,
         queries,
         metrics: Metrics::default(),
+        events: control.events(),
         pending,
         footing,
         network_changes,
@@ -100,7 +92,15 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     };
     Ok(Running {
         event_loop,
-        sources,
+        sources: Sources {
+            inputs: input_receiver,
+            engine: engine_receiver,
+            discovery: discovery_receiver,
+            control: control_requests,
+            topologies,
+            metrics,
+            signals,
+        },
         network_task,
         claim: foundation.claim,
         control,

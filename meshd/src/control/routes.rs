@@ -14,6 +14,7 @@ use mesh_proto::control::ControlError as ErrorBody;
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::event_routes::{self, EventDesk};
 use super::{ControlRequest, MAX_IN_FLIGHT, Refusal, Reply};
 
 /// What all routes share.
@@ -27,12 +28,19 @@ struct Desk {
 type Shared = State<Arc<Desk>>;
 
 /// The control API. `timeout` bounds one answer, the wait for a place in the queue included.
-pub(super) fn router(requests: mpsc::Sender<ControlRequest>, timeout: Duration) -> Router {
+pub(super) fn router(
+    requests: mpsc::Sender<ControlRequest>,
+    events: EventDesk,
+    timeout: Duration,
+) -> Router {
     let desk = Arc::new(Desk {
         requests,
         in_flight: Semaphore::new(MAX_IN_FLIGHT),
         timeout,
     });
+    let events = Router::new()
+        .route("/v1/events", get(event_routes::events))
+        .with_state(events);
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
@@ -45,6 +53,7 @@ pub(super) fn router(requests: mpsc::Sender<ControlRequest>, timeout: Duration) 
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(desk)
+        .merge(events)
 }
 
 async fn status(State(desk): Shared) -> Response {
@@ -134,7 +143,7 @@ impl Desk {
     }
 }
 
-fn refuse(refusal: &Refusal) -> Response {
+pub(super) fn refuse(refusal: &Refusal) -> Response {
     let status = StatusCode::from_u16(refusal.status)
         .ok()
         .filter(|status| status.is_client_error() || status.is_server_error())

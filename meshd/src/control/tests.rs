@@ -1,6 +1,6 @@
 //! The control server on real sockets, with a scripted event loop behind it.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -55,6 +55,10 @@ fn answer(request: ControlRequest) {
         // Dropping the reply is what a stopping event loop does.
         _ => {}
     }
+}
+
+fn desk() -> EventDesk {
+    EventDesk::new(EventLog::new(), CancellationToken::new())
 }
 
 fn start(path: &Path) -> ControlServer {
@@ -120,6 +124,62 @@ async fn routes_answer() {
 }
 
 #[tokio::test]
+async fn events_are_kept_and_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("meshd.sock");
+    let (sender, _receiver) = mpsc::channel(1);
+    let server = serve(&path, sender).unwrap();
+    let log = server.events();
+    let note = |message: &str| {
+        let event = meshd_core::Event {
+            kind: "peer_up",
+            level: meshd_core::event::Level::Info,
+            peer: None,
+            message: message.to_owned(),
+        };
+        let instant = std::time::Instant::now();
+        log.note(
+            &event,
+            meshd_core::Now {
+                instant,
+                unix_ms: 0,
+            },
+        );
+    };
+    note("one");
+    let record = |number: u8, message: &str| {
+        format!(
+            r#"{{"number":{number},"time":"1970-01-01T00:00:00.000Z","kind":"peer_up","level":"info","peer":null,"message":"{message}"}}"#
+        )
+    };
+    let (status, body) = request(&path, "GET", "/v1/events").await;
+    assert_eq!(status, 200);
+    let one = record(1, "one");
+    assert_eq!(
+        body,
+        format!(r#"{{"version":1,"missed":0,"events":[{one}]}}"#)
+    );
+
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let head = "GET /v1/events?follow HTTP/1.1\r\nhost: meshd\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let (lines, mut seen) = mpsc::channel(16);
+    let reader = tokio::task::spawn_blocking(move || {
+        for line in std::io::BufReader::new(stream).lines() {
+            lines.blocking_send(line.unwrap()).unwrap();
+        }
+    });
+    let mut next = async |wanted: String| while seen.recv().await.unwrap() != wanted {};
+    next(one).await;
+    note("two");
+    next(record(2, "two")).await;
+    // A follower does not hold up the end.
+    server.stop().await;
+    drop(seen);
+    reader.await.unwrap();
+}
+
+#[tokio::test]
 async fn modes_stale_sockets_and_a_second_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("meshd.sock");
@@ -173,7 +233,7 @@ async fn a_stuck_event_loop_is_reported() {
     let path = dir.path().join("meshd.sock");
     let (sender, _receiver) = mpsc::channel(1);
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let router = routes::router(sender, Duration::from_millis(50));
+    let router = routes::router(sender, desk(), Duration::from_millis(50));
     let listener = BoundedListener::new(listener, 2);
     let task = tokio::spawn(async move { axum::serve(listener, router).await });
     for _ in 0..3 {
@@ -190,7 +250,7 @@ async fn requests_beyond_the_bound_are_refused_at_once() {
     let path = dir.path().join("meshd.sock");
     let (sender, mut receiver) = mpsc::channel(MAX_IN_FLIGHT);
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let router = routes::router(sender, Duration::from_secs(60));
+    let router = routes::router(sender, desk(), Duration::from_secs(60));
     let listener = BoundedListener::new(listener, MAX_IN_FLIGHT + 1);
     let task = tokio::spawn(async move { axum::serve(listener, router).await });
     let (mut held, mut waiting) = (Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ExplainVerdict, LinkKind, LinkState, NodeState, PeerState};
+use super::{EventLevel, ExplainVerdict, LinkKind, LinkState, NodeState, PeerState};
 use crate::record::BackendKind;
 
 macro_rules! words {
@@ -33,6 +33,7 @@ words!(
     ExplainVerdict: Tunnel = "tunnel", Native = "native", Unreachable = "unreachable",
     Local = "local",
 );
+words!(EventLevel: Debug = "debug", Info = "info", Warn = "warn");
 words!(BackendKind: Kernel = "kernel", Userspace = "userspace");
 
 #[cfg(test)]
@@ -55,6 +56,7 @@ mod tests {
         same(LinkKind::ALL);
         same(LinkState::ALL);
         same(ExplainVerdict::ALL);
+        same(EventLevel::ALL);
         same(BackendKind::ALL);
     }
 }

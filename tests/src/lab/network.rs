@@ -193,7 +193,7 @@ fn machine_names(plan: &Plan) -> Vec<String> {
 }
 
 /// Set before any link exists, so that later ones (the mesh's too) inherit them.
-fn sysctls(rp_filter: u8) -> String {
+pub(crate) fn sysctls(rp_filter: u8) -> String {
     format!(
         "set +x
 cd /proc/sys/net
@@ -221,7 +221,7 @@ fn port(name: &str) -> String {
 }
 
 /// A cable between two machines.
-fn join(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<(), LabError> {
+pub(crate) fn join(one: (&Namespace, &str), other: (&Namespace, &str)) -> Result<(), LabError> {
     let (one_pid, other_pid) = (one.0.pid().to_string(), other.0.pid().to_string());
     one.0.run(
         "ip",

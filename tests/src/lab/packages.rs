@@ -16,17 +16,33 @@ const NEEDED: [(&str, &str); 5] = [
     ("wireguard-go", "wireguard-go"),
 ];
 
+/// What only the recovery scenarios need.
+const NEEDED_FOR_RECOVERY: [(&str, &str); 2] =
+    [("conntrack", "conntrack"), ("faketime", "faketime")];
+
 /// Checks for root and for the programs, and installs what is missing.
 ///
 /// # Errors
 /// If not root, or a program is missing and apt cannot install it.
 pub fn provide() -> Result<(), LabError> {
+    install(&NEEDED)
+}
+
+/// The same for what the recovery scenarios need besides.
+///
+/// # Errors
+/// If not root, or a program is missing and apt cannot install it.
+pub fn provide_for_recovery() -> Result<(), LabError> {
+    install(&NEEDED_FOR_RECOVERY)
+}
+
+fn install(needed: &[(&str, &str)]) -> Result<(), LabError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(LabError::Unusable(
             "the lab makes network namespaces and so needs root: run it with sudo".to_owned(),
         ));
     }
-    let missing: Vec<_> = NEEDED
+    let missing: Vec<_> = needed
         .iter()
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| *package)

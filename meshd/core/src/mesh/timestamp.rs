@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Now;
 
 /// `2026-01-31T23:59:59.123Z`.
-pub(super) fn rfc3339(unix_ms: u64) -> String {
+pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = civil(days);
     let seconds = ms / 1000;

@@ -4,6 +4,7 @@ mod demo;
 mod interrupt;
 mod lifecycle;
 mod output;
+mod recovery;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Action {
     List,
     /// Show that the mesh does what it promises; exits 1 if it does not
     Demo(demo::Demo),
+    /// Measure how long traffic between two nodes stops when something fails
+    Recovery(recovery::Recovery),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Action::Down { name } => lifecycle::down(name.as_deref()),
         Action::List => lifecycle::list(),
         Action::Demo(options) => demo::run(&options),
+        Action::Recovery(options) => recovery::run(&options),
     };
     match result {
         Ok(code) => code,
