@@ -3,6 +3,8 @@
 //! HTTP over the Unix socket; every answer carries `version` ([`CONTROL_VERSION`]). Fields are only
 //! ever added. Times are RFC 3339, null when unknown.
 
+mod events;
+mod explain;
 mod words;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -14,6 +16,9 @@ use crate::candidate::CandidateKind;
 use crate::ids::{ClusterId, MemberId};
 use crate::key::WgPublicKey;
 use crate::record::BackendKind;
+
+pub use events::{EventLevel, EventRecord, Events};
+pub use explain::{Explain, ExplainVerdict};
 
 /// Version of every JSON document below.
 pub const CONTROL_VERSION: u32 = 1;
@@ -285,43 +290,6 @@ pub struct TopologyLink {
     pub age_s: Option<u64>,
 }
 
-/// `GET /v1/explain/{ip}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Explain {
-    /// [`CONTROL_VERSION`].
-    pub version: u32,
-    /// The address asked about.
-    pub address: IpAddr,
-    /// What happens to a packet sent there.
-    pub verdict: ExplainVerdict,
-    /// The rule that decides, e.g. `503: not fwmark 0x1000/0x1000 lookup 5184`.
-    pub rule: String,
-    /// The route that decides, e.g. `10.0.2.0/24 dev mesh0`.
-    pub route: Option<String>,
-    /// The peer it goes to.
-    pub peer: Option<String>,
-    /// State of that peer.
-    pub peer_state: Option<PeerState>,
-    /// The endpoint its packets go to.
-    pub endpoint: Option<SocketAddr>,
-    /// Step by step, in words.
-    pub steps: Vec<String>,
-}
-
-/// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExplainVerdict {
-    /// Through a tunnel.
-    Tunnel,
-    /// By the host's own routes, untouched.
-    Native,
-    /// Held back: unreachable rather than in clear.
-    Unreachable,
-    /// This node itself.
-    Local,
-}
-
 /// `GET /v1/showconf[?as_peer=NAME]`: material for a `wg`/`wg-quick` file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShowConf {
@@ -371,47 +339,6 @@ pub struct Left {
     /// True if a discovery server confirmed it; otherwise the others forget this node only when its
     /// lease is over for an hour.
     pub published: bool,
-}
-
-/// `GET /v1/events`: what happened since the daemon started, as far as it is kept. With `?follow` the
-/// answer is one [`EventRecord`] a line instead, the kept ones first, without end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Events {
-    /// [`CONTROL_VERSION`].
-    pub version: u32,
-    /// How many events before the first one here are no longer kept.
-    pub missed: u64,
-    /// Oldest first.
-    pub events: Vec<EventRecord>,
-}
-
-/// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventRecord {
-    /// 1 for the first since the daemon started, then counting up.
-    pub number: u64,
-    /// When, with milliseconds.
-    pub time: String,
-    /// Stable snake_case kind, e.g. `path_switched`.
-    pub kind: String,
-    /// How much it matters.
-    pub level: EventLevel,
-    /// Name of the peer it is about.
-    pub peer: Option<String>,
-    /// In words, with the reason.
-    pub message: String,
-}
-
-/// How much an event matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EventLevel {
-    /// A deviation or a minor change.
-    Debug,
-    /// A change users notice.
-    Info,
-    /// Somebody should look.
-    Warn,
 }
 
 /// Error body of the control API: status 4xx or 5xx.

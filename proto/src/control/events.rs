@@ -1,0 +1,44 @@
+//! What happened on a node, as the control API says it.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/events`: what happened since the daemon started, as far as it is kept. With `?follow` the
+/// answer is one [`EventRecord`] a line instead, the kept ones first, without end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// [`super::CONTROL_VERSION`].
+    pub version: u32,
+    /// How many events before the first one here are no longer kept.
+    pub missed: u64,
+    /// Oldest first.
+    pub events: Vec<EventRecord>,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// 1 for the first since the daemon started, then counting up.
+    pub number: u64,
+    /// When, with milliseconds.
+    pub time: String,
+    /// Stable snake_case kind, e.g. `path_switched`.
+    pub kind: String,
+    /// How much it matters.
+    pub level: EventLevel,
+    /// Name of the peer it is about.
+    pub peer: Option<String>,
+    /// In words, with the reason.
+    pub message: String,
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventLevel {
+    /// A deviation or a minor change.
+    Debug,
+    /// A change users notice.
+    Info,
+    /// Somebody should look.
+    Warn,
+}
