@@ -6,10 +6,14 @@
 //! routes; that is the business of `linux`.
 
 mod allowed_ips;
+mod arrivals;
+mod checksum;
+mod coalesce;
 mod copies;
 mod counters;
 mod endpoint_gate;
 mod events;
+mod offloads;
 mod packet;
 mod path;
 mod peer;
@@ -18,6 +22,8 @@ mod queue;
 mod rate;
 mod response_cache;
 mod segment_size;
+mod segments;
+mod send_queue;
 mod sessions;
 mod silence;
 mod snapshot;
@@ -26,6 +32,8 @@ mod uapi;
 mod wall_clock;
 mod worker;
 
+#[cfg(test)]
+mod test_packets;
 #[cfg(test)]
 mod tests;
 
@@ -41,12 +49,14 @@ use meshd_core::data_plane::{EngineCommand, EngineEvent};
 use tokio::sync::mpsc::Sender;
 
 pub use counters::{CounterSnapshot, EngineCounters};
+pub use offloads::Offloads;
 #[doc(hidden)]
 pub use packet::ip_packet_length;
 #[doc(hidden)]
 pub use uapi::is_uapi_request;
 
 use crate::linux::tun::TunError;
+use offloads::OffloadsInUse;
 use queue::{Message, MessageSender};
 use uapi::UapiServer;
 use worker::Worker;
@@ -74,6 +84,8 @@ pub struct EngineConfig {
     pub mesh_address: Ipv6Addr,
     /// About how many peers there will be; bounds on handshakes scale with it.
     pub peers_hint: usize,
+    /// Offloads to use where the kernel has them.
+    pub offloads: Offloads,
 }
 
 /// Why an engine did not start.
@@ -118,6 +130,7 @@ pub struct Engine {
     messages: MessageSender,
     counters: Arc<EngineCounters>,
     listen_port: u16,
+    offloads: Arc<OffloadsInUse>,
     worker: Option<JoinHandle<()>>,
     uapi: Option<UapiServer>,
 }
@@ -136,6 +149,8 @@ impl Engine {
         let interface = config.interface.clone();
         let worker = Worker::open(config, inbox, events, Arc::clone(&counters))?;
         let listen_port = worker.listen_port();
+        let offloads = worker.offloads_in_use();
+        tracing::info!("userspace WireGuard offloads: {}", offloads.get());
         let worker = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
@@ -147,6 +162,7 @@ impl Engine {
             messages,
             counters,
             listen_port,
+            offloads,
             worker: Some(worker),
             uapi,
         })
@@ -180,6 +196,12 @@ impl Engine {
     #[must_use]
     pub const fn listen_port(&self) -> u16 {
         self.listen_port
+    }
+
+    /// The offloads in use now: fewer than wanted where the kernel or a network card has none.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads.get()
     }
 
     /// Stops: the interface and the sockets are gone when this returns.

@@ -12,7 +12,7 @@ use super::event_loop::now;
 use super::failure::StartError;
 use super::leftovers::Leftovers;
 use crate::config::{self, Config};
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Offloads};
 use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::{self, StateDir};
 
@@ -70,6 +70,7 @@ impl Foundation {
             private_key: self.keys.wireguard.clone(),
             mesh_address: mesh_address(&self.secret.mesh_id(), &member),
             peers_hint: self.cache.members.len(),
+            offloads: Offloads::ALL,
         }
     }
 

@@ -45,8 +45,10 @@ counters! {
     sent_datagrams,
     /// Packets written to the tunnel interface.
     tun_written,
-    /// Packets read from the tunnel interface.
+    /// Packets read from the tunnel interface; a large one counts once.
     tun_read,
+    /// Messages the kernel refused to cut into datagrams, sent one by one instead.
+    segmentation_refused,
     /// SYN segments whose MSS was lowered.
     clamped_segments,
     /// Responses repeated to repeated initiations.
@@ -92,4 +94,9 @@ counters! {
 /// Adds one.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Adds several.
+pub(super) fn add(counter: &AtomicU64, number: usize) {
+    counter.fetch_add(number as u64, Ordering::Relaxed);
 }

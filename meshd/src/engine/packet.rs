@@ -4,7 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const IPV4_HEADER_BYTES: usize = 20;
-const IPV6_HEADER_BYTES: usize = 40;
+/// Bytes of an IPv6 header without extensions.
+pub(super) const IPV6_HEADER_BYTES: usize = 40;
 
 /// Length by its header of the IP packet in `bytes`, if they hold a whole one. For fuzzing.
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 
 mod interop;
 mod namespace;
+mod transfer;
 
 use super::*;
 use ipnet::IpNet;
@@ -29,16 +30,27 @@ struct Node<'a> {
 impl<'a> Node<'a> {
     /// `number` 1 or 2; its network is 10.`number`.0.0/16.
     fn start(namespace: &'a Namespace, number: u8, name: &str) -> Self {
+        Self::start_with(namespace, number, name, 1420, Offloads::ALL)
+    }
+
+    fn start_with(
+        namespace: &'a Namespace,
+        number: u8,
+        name: &str,
+        mtu: u32,
+        offloads: Offloads,
+    ) -> Self {
         let interface = format!("{name}{}", std::process::id());
         let (sender, events) = mpsc::channel(1000);
         let config = EngineConfig {
             interface: interface.clone(),
-            mtu: 1420,
+            mtu,
             listen_port: PORT,
             mark: 0x1000,
             private_key: private_key(number),
             mesh_address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)),
             peers_hint: 1,
+            offloads,
         };
         let engine = namespace.run(move || Engine::start(config, sender).unwrap());
         let node = Self {
@@ -60,7 +72,10 @@ impl<'a> Node<'a> {
         self.engine.send(EngineCommand::SetPeer(Box::new(PeerSpec {
             public_key: public_key(number),
             preshared_key: None,
-            allowed_ips: vec![network(number)],
+            allowed_ips: vec![
+                network(number),
+                format!("fd10::{number}/128").parse().unwrap(),
+            ],
             mesh_address: None,
             keepalive: Some(Duration::from_secs(25)),
             endpoint_filter: None,
@@ -104,8 +119,12 @@ impl<'a> Node<'a> {
 fn configure(namespace: &Namespace, number: u8, interface: &str) {
     let other = 3 - number;
     namespace.ip(&format!("address add 10.{number}.0.1/32 dev {interface}"));
+    namespace.ip(&format!(
+        "address add fd10::{number}/128 dev {interface} nodad"
+    ));
     namespace.ip(&format!("link set {interface} up"));
     namespace.ip(&format!("route add 10.{other}.0.0/16 dev {interface}"));
+    namespace.ip(&format!("route add fd10::{other}/128 dev {interface}"));
 }
 
 /// One ping both ways through the tunnel, full-sized and small.
@@ -153,7 +172,7 @@ fn two_engines_carry_packets_and_show_in_wg() {
     let fields: Vec<_> = peer.split('\t').collect();
     assert_eq!(fields[0], public_key(2).to_string());
     assert_eq!(fields[2], underlay(2).to_string());
-    assert_eq!(fields[3], "10.2.0.0/16");
+    assert_eq!(fields[3], "10.2.0.0/16,fd10::2/128");
     assert!(fields[4].parse::<u64>().unwrap() > 1_600_000_000, "{peer}");
     assert!(fields[5].parse::<u64>().unwrap() > 1000, "{peer}");
     assert_eq!(fields[7], "25");
@@ -240,6 +259,7 @@ fn errors_of_the_start_are_told_apart() {
         private_key: private_key(1),
         mesh_address: Ipv6Addr::LOCALHOST,
         peers_hint: 1,
+        offloads: Offloads::ALL,
     };
     let start = |config| {
         let (sender, _events) = mpsc::channel(1);

@@ -21,9 +21,11 @@ use meshd_core::data_plane::EngineEvent;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::sync::mpsc::Sender;
 
+use super::arrivals::Arrivals;
 use super::copies::CopySchedule;
 use super::counters::EngineCounters;
 use super::events::EventSink;
+use super::offloads::{Offloads, OffloadsInUse};
 use super::peer_table::PeerTable;
 use super::queue::Inbox;
 use super::rate::PerSecond;
@@ -33,11 +35,14 @@ use super::silence::SilenceWatch;
 use super::sockets::{UdpFamily, UdpSockets};
 use super::wall_clock::WallClock;
 use super::{EngineConfig, EngineError, io_error};
+use crate::linux::tun::TunOffloads;
 use tunnel::Tunnel;
 use wire::Wire;
 
-/// Packets taken from one descriptor before the others get their turn.
+/// Packets taken from the interface before the sockets get their turn.
 const BATCH: usize = 64;
+/// Receives from one socket before the interface gets its turn; each takes many datagrams.
+const RECEIVES: usize = 4;
 /// Commands taken in one turn.
 const MESSAGE_BATCH: usize = 1024;
 /// Datagrams that are not WireGuard, handed to the core in one second.
@@ -69,9 +74,14 @@ pub(super) struct Worker {
     silence: SilenceWatch,
     foreign: PerSecond,
     counters: Arc<EngineCounters>,
+    in_use: Arc<OffloadsInUse>,
+    /// Where datagrams are received into.
+    arrivals: Arrivals,
     /// Where packets are read into.
     input: Vec<u8>,
-    /// Where they are encrypted or decrypted into.
+    /// Where large ones are cut into.
+    segment: Vec<u8>,
+    /// Where handshakes, and packets of the core, are encrypted into.
     output: Vec<u8>,
     next_tick: Instant,
     wall_clock: WallClock,
@@ -85,11 +95,18 @@ impl Worker {
         events: Sender<EngineEvent>,
         counters: Arc<EngineCounters>,
     ) -> Result<Self, EngineError> {
-        let sockets = UdpSockets::open(config.listen_port, config.mark)?;
-        let tunnel = Tunnel::open(&config.interface, config.mtu, Arc::clone(&counters))?;
+        let sockets = UdpSockets::open(config.listen_port, config.mark, config.offloads)?;
+        let tunnel = Tunnel::open(
+            &config.interface,
+            config.mtu,
+            config.offloads.tun(),
+            Arc::clone(&counters),
+        )?;
         let sink = EventSink::new(events, Arc::clone(&counters));
         let wire = Wire::new(sockets, sink, Arc::clone(&counters));
-        Self::assemble(config, inbox, wire, tunnel, counters)
+        let worker = Self::assemble(config, inbox, wire, tunnel, counters)?;
+        worker.note_offloads();
+        Ok(worker)
     }
 
     fn assemble(
@@ -125,7 +142,10 @@ impl Worker {
             silence: SilenceWatch::default(),
             foreign: PerSecond::new(FOREIGN_PER_SECOND),
             counters,
+            in_use: Arc::default(),
+            arrivals: Arrivals::new(),
             input: vec![0; BUFFER_BYTES],
+            segment: vec![0; BUFFER_BYTES],
             output: vec![0; BUFFER_BYTES],
             next_tick: Instant::now(),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
@@ -135,6 +155,23 @@ impl Worker {
     /// The UDP port in use.
     pub(super) const fn listen_port(&self) -> u16 {
         self.wire.port()
+    }
+
+    /// Where to read which offloads are in use.
+    pub(super) fn offloads_in_use(&self) -> Arc<OffloadsInUse> {
+        Arc::clone(&self.in_use)
+    }
+
+    /// Notes which offloads are in use: a card may refuse some later.
+    fn note_offloads(&self) {
+        let (udp_send, udp_receive) = self.wire.offloads();
+        let TunOffloads { tcp, udp } = self.tunnel.offloads();
+        self.in_use.set(Offloads {
+            tun_tcp: tcp,
+            tun_udp: udp,
+            udp_send,
+            udp_receive,
+        });
     }
 
     /// Works until told to stop.

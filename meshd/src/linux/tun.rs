@@ -1,18 +1,28 @@
-//! A TUN device: IP packets, one per call, without blocking. No addresses, no routes, no link state:
-//! those are netlink's.
+//! A TUN device: IP packets, one per call, without blocking; or pieces larger than the MTU where the
+//! kernel offers that. No addresses, no routes, no link state: those are netlink's.
+
+mod offload;
+mod vnet_header;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+pub use offload::TunOffloads;
+pub use vnet_header::{SegmentKind, VNET_HEADER_BYTES, VnetHeader};
+
 /// Where the kernel offers TUN devices.
 const DEVICE: &str = "/dev/net/tun";
 /// Longest interface name, in bytes (`IFNAMSIZ` without the terminator).
 pub const MAX_NAME_LEN: usize = libc::IFNAMSIZ - 1;
+/// Packets the kernel keeps for the reader; its own default of 500 loses bursts at full rate.
+const QUEUE_PACKETS: u32 = 2000;
+/// Of `linux/sockios.h`.
+const SIOCSIFTXQLEN: libc::Ioctl = 0x8943;
 /// `TUNSETIFF` of `linux/if_tun.h`.
 const TUNSETIFF: libc::Ioctl = nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()) as _;
 /// `TUNSETPERSIST` of `linux/if_tun.h`.
@@ -74,6 +84,8 @@ pub enum TunError {
 pub struct Tun {
     file: File,
     name: String,
+    has_header: bool,
+    offloads: TunOffloads,
 }
 
 impl Tun {
@@ -84,6 +96,32 @@ impl Tun {
     ///
     /// Every variant of [`TunError`] says what to do.
     pub fn open(name: &str, mtu: u32) -> Result<Self, TunError> {
+        Self::open_with(name, mtu, TunOffloads::default())
+    }
+
+    /// Like [`Tun::open`], with those of the `wanted` offloads that the kernel has. If there may be any,
+    /// a [`VnetHeader`] stands before every packet: see [`Tun::has_header`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Tun::open`]; a missing offload is none.
+    pub fn open_with(name: &str, mtu: u32, wanted: TunOffloads) -> Result<Self, TunError> {
+        let has_header = wanted != TunOffloads::default();
+        match Self::attach(name, mtu, has_header, wanted) {
+            // So answers a kernel without the header; and an interface of another kind, again.
+            Err(TunError::OtherKind(_)) if has_header => {
+                Self::attach(name, mtu, false, TunOffloads::default())
+            }
+            result => result,
+        }
+    }
+
+    fn attach(
+        name: &str,
+        mtu: u32,
+        has_header: bool,
+        wanted: TunOffloads,
+    ) -> Result<Self, TunError> {
         let mut request = named_request(name)?;
         let file = OpenOptions::new()
             .read(true)
@@ -91,19 +129,42 @@ impl Tun {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(DEVICE)
             .map_err(TunError::Device)?;
-        request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+        let header_flag = if has_header { libc::IFF_VNET_HDR } else { 0 };
+        request.ifr_ifru.ifru_flags =
+            (libc::IFF_TUN | libc::IFF_NO_PI | header_flag) as libc::c_short;
         attach(&file, &mut request).map_err(|source| explain(name, source))?;
         if mtu != 0 {
-            set_mtu(name, mtu).map_err(|source| TunError::Mtu {
+            set_number(name, libc::SIOCSIFMTU as _, mtu).map_err(|source| TunError::Mtu {
                 name: name.to_owned(),
                 mtu,
                 source,
             })?;
         }
+        // A shorter queue costs speed only.
+        let _ = set_number(name, SIOCSIFTXQLEN, QUEUE_PACKETS);
+        let offloads = if has_header {
+            offload::turn_on(&file, wanted)
+        } else {
+            TunOffloads::default()
+        };
         Ok(Self {
             file,
             name: name.to_owned(),
+            has_header,
+            offloads,
         })
+    }
+
+    /// True if a [`VnetHeader`] stands before every packet read and written.
+    #[must_use]
+    pub const fn has_header(&self) -> bool {
+        self.has_header
+    }
+
+    /// What may be read and written in pieces larger than the MTU.
+    #[must_use]
+    pub const fn offloads(&self) -> TunOffloads {
+        self.offloads
     }
 
     /// The interface name as it was opened.
@@ -129,6 +190,18 @@ impl Tun {
     /// is neither IPv4 nor IPv6.
     pub fn write(&self, packet: &[u8]) -> io::Result<usize> {
         (&self.file).write(packet)
+    }
+}
+
+impl Tun {
+    /// Hands one IP packet to the kernel that lies in several places; the first is the header, if there
+    /// is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tun::write`].
+    pub fn write_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.file).write_vectored(parts)
     }
 }
 
@@ -199,24 +272,20 @@ fn attach(file: &File, request: &mut libc::ifreq) -> io::Result<()> {
     Ok(())
 }
 
-fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
-    let mut request = named_request(name).map_err(|error| io::Error::other(error.to_string()))?;
-    request.ifr_ifru.ifru_mtu =
-        libc::c_int::try_from(mtu).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+/// Sets one number of an interface: `request` is `SIOCSIFMTU` or `SIOCSIFTXQLEN`.
+fn set_number(name: &str, request: libc::Ioctl, value: u32) -> io::Result<()> {
+    let mut argument = named_request(name).map_err(|error| io::Error::other(error.to_string()))?;
+    // All numbers of the union share one place.
+    argument.ifr_ifru.ifru_mtu =
+        libc::c_int::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let control = socket(
         AddressFamily::Unix,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
         None,
     )?;
-    // SAFETY: the descriptor is open, and SIOCSIFMTU reads one `ifreq`, which `request` is.
-    let result = unsafe {
-        libc::ioctl(
-            control.as_raw_fd(),
-            libc::SIOCSIFMTU as _,
-            &raw const request,
-        )
-    };
+    // SAFETY: the descriptor is open, and both requests read one `ifreq`, which `argument` is.
+    let result = unsafe { libc::ioctl(control.as_raw_fd(), request, &raw const argument) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

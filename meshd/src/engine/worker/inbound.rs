@@ -11,7 +11,7 @@ use mesh_proto::probe::probe_payload;
 use meshd_core::data_plane::EngineEvent;
 
 use super::outbound::flush_queue;
-use super::{BATCH, Worker};
+use super::{RECEIVES, Worker};
 use crate::engine::allowed_ips::Slot;
 use crate::engine::counters::{EngineCounters, count};
 use crate::engine::packet::InnerHeader;
@@ -62,17 +62,20 @@ impl MessageKind {
 }
 
 impl Worker {
-    /// Takes a batch of datagrams from one socket.
+    /// Takes what has arrived on one socket.
     pub(super) fn serve_udp(&mut self, family: UdpFamily) {
-        let mut input = mem::take(&mut self.input);
-        let now = Instant::now();
-        for _ in 0..BATCH {
-            let Some(arrival) = self.wire.receive(family, &mut input) else {
+        let mut arrivals = mem::take(&mut self.arrivals);
+        for _ in 0..RECEIVES {
+            if !self.wire.receive(family, &mut arrivals) {
                 break;
-            };
-            self.handle_datagram(now, arrival.route, &input[..arrival.length]);
+            }
+            let now = Instant::now();
+            for (route, datagram) in arrivals.iter() {
+                self.handle_datagram(now, route, datagram);
+            }
+            self.tunnel.flush(now);
         }
-        self.input = input;
+        self.arrivals = arrivals;
     }
 
     /// Carries one datagram to its end.
@@ -92,28 +95,30 @@ impl Worker {
         if !self.may_come_from(slot, arrival) {
             return;
         }
-        let mut output = mem::take(&mut self.output);
-        if let Some(peer) = self.peers.get(slot) {
-            match peer.sessions.open(index, bytes, &mut output) {
-                TunnResult::Done => self.handle_plain(now, arrival, index, &mut []),
-                TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
-                    self.handle_plain(now, arrival, index, packet);
-                }
-                TunnResult::Err(error) => count_error(&self.counters, &error),
-                TunnResult::WriteToNetwork(_) => {}
+        let Some(peer) = self.peers.get(slot) else {
+            return;
+        };
+        let room = self.tunnel.room(now, bytes.len());
+        let length = match peer.sessions.open(index, bytes, room) {
+            TunnResult::Done => 0,
+            TunnResult::WriteToTunnelV4(packet, _) | TunnResult::WriteToTunnelV6(packet, _) => {
+                packet.len()
             }
-        }
-        self.output = output;
+            TunnResult::Err(error) => return count_error(&self.counters, &error),
+            TunnResult::WriteToNetwork(_) => return,
+        };
+        self.handle_plain(now, arrival, index, length);
     }
 
-    /// An authenticated packet; empty if it is a keepalive.
-    fn handle_plain(&mut self, now: Instant, arrival: Route, index: u32, packet: &mut [u8]) {
+    /// An authenticated packet, decrypted to the first `length` bytes of the tunnel's room; none if it is
+    /// a keepalive.
+    fn handle_plain(&mut self, now: Instant, arrival: Route, index: u32, length: usize) {
         let slot = slot_of(index);
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
         let (key, mesh_address, path) = (peer.key(), peer.spec.mesh_address, arrival.path());
-        peer.received(packet.len());
+        peer.received(length);
         let is_other = peer.authenticated(now, arrival);
         let confirmed = peer.confirm(now, index);
         if confirmed {
@@ -122,6 +127,7 @@ impl Worker {
         if is_other {
             self.wire.offer(EngineEvent::OtherPath { peer: key, path });
         }
+        let packet = self.tunnel.decrypted(length);
         let probe =
             mesh_address.and_then(|source| probe_payload(packet, source, self.mesh_address));
         if let Some(payload) = probe {
@@ -130,24 +136,25 @@ impl Worker {
                 path,
                 payload: payload.to_vec(),
             });
-        } else if !packet.is_empty() {
-            self.deliver(now, slot, packet);
+        } else if length > 0 {
+            self.deliver(now, slot, length);
         }
     }
 
     /// Cryptokey routing's other half: a peer speaks only for its own addresses.
-    fn deliver(&mut self, now: Instant, slot: Slot, packet: &mut [u8]) {
+    fn deliver(&mut self, now: Instant, slot: Slot, length: usize) {
+        let mtu = self.tunnel.mtu();
+        let packet = self.tunnel.decrypted(length);
         let Some(header) = InnerHeader::parse(packet) else {
             return count(&self.counters.drop_malformed);
         };
         if self.peers.owner(header.source) != Some(slot) {
             return count(&self.counters.drop_source);
         }
-        let packet = &mut packet[..header.length];
-        if clamp_segment_size(packet, self.tunnel.mtu()) {
+        if clamp_segment_size(&mut packet[..header.length], mtu) {
             count(&self.counters.clamped_segments);
         }
-        self.tunnel.write(now, packet);
+        self.tunnel.deliver(now, header.length);
     }
 
     fn handle_initiation(&mut self, now: Instant, arrival: Route, bytes: &[u8]) {

@@ -13,7 +13,10 @@ use crate::engine::allowed_ips::Slot;
 use crate::engine::counters::count;
 use crate::engine::packet::InnerHeader;
 use crate::engine::peer::Peer;
+use crate::engine::response_cache::INITIATION_BYTES;
 use crate::engine::segment_size::clamp_segment_size;
+use crate::engine::segments::{Cut, complete_checksum};
+use crate::linux::tun::{SegmentKind, VnetHeader};
 
 /// What an encrypted packet has more than its content.
 const OVERHEAD_BYTES: usize = 32;
@@ -26,18 +29,24 @@ impl Worker {
         let mut input = mem::take(&mut self.input);
         let now = Instant::now();
         for _ in 0..BATCH {
-            // Room is left behind the packet: encryption adds to it.
-            let room = input.len() - OVERHEAD_BYTES;
-            let Some(length) = self.tunnel.read(now, &mut input[..room]) else {
+            let Some((offload, packet)) = self.tunnel.read(now, &mut input) else {
                 break;
             };
-            self.handle_packet(now, &mut input[..length]);
+            self.take_packet(now, &offload, packet);
         }
         self.input = input;
+        self.wire.send_queued(now, &mut self.peers);
     }
 
     /// Carries one packet from the interface to its end.
+    #[cfg(test)]
     pub(super) fn handle_packet(&mut self, now: Instant, packet: &mut [u8]) {
+        self.take_packet(now, &VnetHeader::default(), packet);
+        self.wire.send_queued(now, &mut self.peers);
+    }
+
+    /// Encrypts one packet from the interface, or all that it is to be cut into, and queues them.
+    pub(super) fn take_packet(&mut self, now: Instant, offload: &VnetHeader, packet: &mut [u8]) {
         let Some(header) = InnerHeader::parse(packet) else {
             return count(&self.counters.drop_not_ip);
         };
@@ -45,13 +54,29 @@ impl Worker {
             return count(&self.counters.drop_no_route);
         };
         let packet = &mut packet[..header.length];
-        if clamp_segment_size(packet, self.tunnel.mtu()) {
-            count(&self.counters.clamped_segments);
+        if offload.kind == SegmentKind::Whole {
+            if !complete_checksum(offload, packet) {
+                return count(&self.counters.drop_not_ip);
+            }
+            if clamp_segment_size(packet, self.tunnel.mtu()) {
+                count(&self.counters.clamped_segments);
+            }
+            return self.send_data(now, slot, packet);
         }
-        self.send_data(now, slot, packet);
+        let Some(cut) = Cut::new(offload, packet) else {
+            return count(&self.counters.drop_not_ip);
+        };
+        let mut segment = mem::take(&mut self.segment);
+        for index in 0..cut.count() {
+            let length = cut.write(packet, index, &mut segment);
+            self.send_data(now, slot, &segment[..length]);
+        }
+        self.segment = segment;
     }
 
     fn send_data(&mut self, now: Instant, slot: Slot, packet: &[u8]) {
+        let room = (packet.len() + OVERHEAD_BYTES).max(INITIATION_BYTES);
+        self.wire.make_room(now, &mut self.peers, room);
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
@@ -59,28 +84,27 @@ impl Worker {
         if peer.path.is_none() && peer.has_session() {
             return count(&self.counters.drop_no_path);
         }
-        match peer.sessions.seal(packet, &mut self.output) {
-            TunnResult::WriteToNetwork(message) => match MessageKind::of(message) {
-                MessageKind::Data(_) => {
-                    let duplicate = peer.duplicate_path(now);
-                    for path in peer.path.into_iter().chain(duplicate) {
-                        self.wire.send(now, peer, path, message);
-                    }
-                    peer.sent(now, packet.len());
-                    self.silence.sent(now, peer);
-                    if peer.sessions.is_outdated() {
-                        wish(now, peer, &self.wire);
-                    }
-                }
-                _ => {
-                    if let Some(path) = peer.path {
-                        self.wire.send(now, peer, path, message);
-                    }
-                    wish(now, peer, &self.wire);
-                }
-            },
-            TunnResult::Done => wish(now, peer, &self.wire),
-            _ => count(&self.counters.drop_no_session),
+        let (is_data, length) = match peer.sessions.seal(packet, self.wire.room()) {
+            TunnResult::WriteToNetwork(message) => {
+                let is_data = matches!(MessageKind::of(message), MessageKind::Data(_));
+                (is_data, message.len())
+            }
+            TunnResult::Done => return wish(now, peer, &self.wire),
+            _ => return count(&self.counters.drop_no_session),
+        };
+        let duplicate = if is_data {
+            peer.duplicate_path(now)
+        } else {
+            None
+        };
+        self.wire.enqueue(now, peer, peer.path, duplicate, length);
+        if !is_data {
+            return wish(now, peer, &self.wire);
+        }
+        peer.sent(now, packet.len());
+        self.silence.sent(now, peer);
+        if peer.sessions.is_outdated() {
+            wish(now, peer, &self.wire);
         }
     }
 

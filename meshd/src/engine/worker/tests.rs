@@ -34,8 +34,9 @@ impl Node {
             private_key: WgPrivateKey::from_bytes([number; 32]),
             mesh_address: mesh_address(number),
             peers_hint: 2,
+            offloads: Offloads::ALL,
         };
-        let sockets = UdpSockets::open(0, 0).unwrap();
+        let sockets = UdpSockets::open(0, 0, Offloads::ALL).unwrap();
         let sink = EventSink::new(sender, Arc::clone(&counters));
         let wire = Wire::new(sockets, sink, Arc::clone(&counters));
         let tunnel = Tunnel::absent(MTU, Arc::clone(&counters));
@@ -119,13 +120,8 @@ impl Node {
     /// Reads what has arrived and does nothing with it.
     fn lose_datagrams(&mut self) {
         settle();
-        let mut buffer = vec![0; BUFFER_BYTES];
-        while self
-            .worker
-            .wire
-            .receive(UdpFamily::V4, &mut buffer)
-            .is_some()
-        {}
+        let mut arrivals = Arrivals::new();
+        while self.worker.wire.receive(UdpFamily::V4, &mut arrivals) {}
     }
 
     fn serve(&mut self) -> bool {

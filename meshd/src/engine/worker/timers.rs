@@ -22,6 +22,7 @@ impl Worker {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.tick(now);
+            self.note_offloads();
         }
     }
 

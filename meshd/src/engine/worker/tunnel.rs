@@ -1,15 +1,19 @@
-//! The TUN side of the worker: reads, writes, and opens the interface again if somebody deletes it.
+//! The TUN side of the worker: reads, writes what it could join, and opens the interface again if
+//! somebody deletes it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::EngineError;
-use crate::engine::counters::{EngineCounters, count};
-use crate::linux::tun::{self, Tun, TunError};
+use crate::engine::coalesce::{Coalescer, PieceSink};
+use crate::engine::counters::{EngineCounters, add, count};
+use crate::linux::tun::{self, Tun, TunError, TunOffloads, VNET_HEADER_BYTES, VnetHeader};
 
 /// Time between attempts to open the interface again.
 const ATTEMPT_PACE: Duration = Duration::from_millis(100);
+/// Bytes of decrypted packets that wait to be joined: a few large ones, so that all stays in the cache.
+const ARENA_BYTES: usize = 256 * 1024;
 
 /// The tunnel interface, present or not.
 #[derive(Debug)]
@@ -17,34 +21,44 @@ pub(super) struct Tunnel {
     device: Option<Tun>,
     name: String,
     mtu: u32,
+    wanted: TunOffloads,
     next_attempt: Option<Instant>,
+    coalescer: Coalescer,
+    /// Decrypted packets, one behind the other.
+    arena: Vec<u8>,
+    used: usize,
     counters: Arc<EngineCounters>,
 }
 
 impl Tunnel {
-    /// Makes the interface.
+    /// Makes the interface, with those of the `wanted` offloads that the kernel has.
     pub(super) fn open(
         name: &str,
         mtu: u32,
+        wanted: TunOffloads,
         counters: Arc<EngineCounters>,
     ) -> Result<Self, EngineError> {
+        let device = Tun::open_with(name, mtu, wanted)?;
         Ok(Self {
-            device: Some(Tun::open(name, mtu)?),
+            coalescer: Coalescer::new(device.offloads()),
+            device: Some(device),
             name: name.to_owned(),
-            mtu,
-            next_attempt: None,
-            counters,
+            wanted,
+            ..Self::absent(mtu, counters)
         })
     }
 
     /// A side without an interface, which takes no packets.
-    #[cfg(test)]
     pub(super) fn absent(mtu: u32, counters: Arc<EngineCounters>) -> Self {
         Self {
             device: None,
             name: String::new(),
             mtu,
+            wanted: TunOffloads::default(),
             next_attempt: None,
+            coalescer: Coalescer::new(TunOffloads::default()),
+            arena: vec![0; ARENA_BYTES],
+            used: 0,
             counters,
         }
     }
@@ -52,6 +66,11 @@ impl Tunnel {
     /// The interface, unless somebody deleted it.
     pub(super) const fn device(&self) -> Option<&Tun> {
         self.device.as_ref()
+    }
+
+    /// The offloads in use.
+    pub(super) fn offloads(&self) -> TunOffloads {
+        self.device.as_ref().map(Tun::offloads).unwrap_or_default()
     }
 
     /// Largest inner packet.
@@ -64,33 +83,74 @@ impl Tunnel {
         self.mtu = mtu;
     }
 
-    /// Reads one packet; none if there is none now.
-    pub(super) fn read(&mut self, now: Instant, buffer: &mut [u8]) -> Option<usize> {
-        match self.device.as_ref()?.read(buffer) {
-            Ok(0) => None,
-            Ok(length) => {
-                count(&self.counters.tun_read);
-                Some(length)
-            }
+    /// Reads one packet into `buffer`: what is left to do to it, and its bytes. None if there is none now.
+    pub(super) fn read<'a>(
+        &mut self,
+        now: Instant,
+        buffer: &'a mut [u8],
+    ) -> Option<(VnetHeader, &'a mut [u8])> {
+        let device = self.device.as_ref()?;
+        let length = match device.read(buffer) {
+            Ok(0) => return None,
+            Ok(length) => length,
             Err(error) => {
                 self.check(now, &error);
-                None
+                return None;
             }
+        };
+        count(&self.counters.tun_read);
+        let bytes = &mut buffer[..length];
+        if !device.has_header() {
+            return Some((VnetHeader::default(), bytes));
         }
+        let (header, packet) = bytes.split_first_chunk_mut::<VNET_HEADER_BYTES>()?;
+        Some((VnetHeader::decode(header), packet))
     }
 
-    /// Writes one packet. What the interface does not take is dropped.
-    pub(super) fn write(&mut self, now: Instant, packet: &[u8]) {
-        let result = match &self.device {
-            Some(device) => device.write(packet),
-            None => Err(io::ErrorKind::NotFound.into()),
+    /// Where to decrypt a packet of up to `bytes` to. Valid until the next call of anything else.
+    pub(super) fn room(&mut self, now: Instant, bytes: usize) -> &mut [u8] {
+        if self.used + bytes > ARENA_BYTES {
+            self.flush(now);
+        }
+        &mut self.arena[self.used..]
+    }
+
+    /// The first `length` bytes of the room.
+    pub(super) fn decrypted(&mut self, length: usize) -> &mut [u8] {
+        &mut self.arena[self.used..self.used + length]
+    }
+
+    /// Takes the first `length` bytes of the room, a whole IP packet, for the interface. It is written
+    /// before [`Tunnel::flush`] returns.
+    pub(super) fn deliver(&mut self, now: Instant, length: usize) {
+        let start = self.used;
+        self.used += length;
+        self.write(now, |coalescer, arena, writer| {
+            coalescer.push(arena, start, length, writer);
+        });
+    }
+
+    /// Writes everything that was delivered. What the interface does not take is dropped.
+    pub(super) fn flush(&mut self, now: Instant) {
+        self.write(now, |coalescer, arena, writer| {
+            coalescer.flush(arena, writer)
+        });
+        self.used = 0;
+    }
+
+    fn write(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&mut Coalescer, &mut [u8], &mut TunWriter<'_>),
+    ) {
+        let mut writer = TunWriter {
+            device: self.device.as_ref(),
+            counters: &self.counters,
+            failure: None,
         };
-        match result {
-            Ok(_) => count(&self.counters.tun_written),
-            Err(error) => {
-                count(&self.counters.drop_tun_write);
-                self.check(now, &error);
-            }
+        work(&mut self.coalescer, &mut self.arena, &mut writer);
+        if let Some(error) = writer.failure {
+            self.check(now, &error);
         }
     }
 
@@ -104,8 +164,10 @@ impl Tunnel {
         if self.next_attempt.is_none_or(|at| at > now) {
             return false;
         }
-        match Tun::open(&self.name, self.mtu) {
+        match Tun::open_with(&self.name, self.mtu, self.wanted) {
             Ok(device) => {
+                self.flush(now);
+                self.coalescer = Coalescer::new(device.offloads());
                 self.device = Some(device);
                 self.next_attempt = None;
                 true
@@ -124,6 +186,32 @@ impl Tunnel {
         if gone && self.device.take().is_some() {
             tracing::warn!("somebody deleted the tunnel interface {}", self.name);
             self.next_attempt = Some(now);
+        }
+    }
+}
+
+/// Writes pieces to the device and counts.
+struct TunWriter<'a> {
+    device: Option<&'a Tun>,
+    counters: &'a EngineCounters,
+    /// The last thing that went wrong.
+    failure: Option<io::Error>,
+}
+
+impl PieceSink for TunWriter<'_> {
+    fn write(&mut self, parts: &[IoSlice<'_>], packets: usize) {
+        let result = match self.device {
+            Some(device) if device.has_header() => device.write_parts(parts),
+            // Without a header nothing is joined.
+            Some(device) => device.write(&parts[1]),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        match result {
+            Ok(_) => add(&self.counters.tun_written, packets),
+            Err(error) => {
+                add(&self.counters.drop_tun_write, packets);
+                self.failure = Some(error);
+            }
         }
     }
 }

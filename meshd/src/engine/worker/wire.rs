@@ -2,6 +2,7 @@
 //! addresses, counters and failure reports are applied in one place.
 
 use std::io;
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,17 +10,24 @@ use std::time::Instant;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{EngineEvent, PathId};
 
-use crate::engine::counters::{EngineCounters, count};
+use crate::engine::arrivals::Arrivals;
+use crate::engine::counters::{EngineCounters, add, count};
 use crate::engine::events::EventSink;
 use crate::engine::path::Route;
 use crate::engine::peer::Peer;
+use crate::engine::peer_table::PeerTable;
 use crate::engine::rate::PathLimiter;
-use crate::engine::sockets::{Arrival, UdpFamily, UdpSockets};
+use crate::engine::send_queue::{QueuedMessage, SendQueue};
+use crate::engine::sockets::{UdpFamily, UdpSockets};
 
 /// The sockets and the way to report.
 #[derive(Debug)]
 pub(super) struct Wire {
     sockets: UdpSockets,
+    /// Data on its way out. Control packets never wait in it.
+    queue: SendQueue,
+    /// Second copies of data, so that they do not take the first ones apart.
+    duplicates: SendQueue,
     events: EventSink,
     counters: Arc<EngineCounters>,
     datagram_failed: PathLimiter,
@@ -34,6 +42,8 @@ impl Wire {
     ) -> Self {
         Self {
             sockets,
+            queue: SendQueue::new(),
+            duplicates: SendQueue::new(),
             events,
             counters,
             datagram_failed: PathLimiter::default(),
@@ -50,17 +60,122 @@ impl Wire {
         self.sockets.descriptor(family)
     }
 
-    /// Receives a datagram; none if there is none now.
-    pub(super) fn receive(&mut self, family: UdpFamily, buffer: &mut [u8]) -> Option<Arrival> {
-        match self.sockets.receive(family, buffer) {
-            Ok(Some(arrival)) => {
-                count(&self.counters.received_datagrams);
-                Some(arrival)
+    /// The offloads of the sockets: cutting and joining.
+    pub(super) fn offloads(&self) -> (bool, bool) {
+        self.sockets.offloads()
+    }
+
+    /// Receives what has arrived. False if there is nothing now.
+    pub(super) fn receive(&mut self, family: UdpFamily, arrivals: &mut Arrivals) -> bool {
+        if let Err(error) = arrivals.receive(&self.sockets, family) {
+            tracing::debug!(%error, "cannot receive from the WireGuard port");
+        }
+        add(&self.counters.received_datagrams, arrivals.datagrams());
+        arrivals.datagrams() > 0
+    }
+
+    /// Where to encrypt the next datagram to, of up to `bytes`. Sends what waits if there is no room.
+    pub(super) fn make_room(&mut self, now: Instant, peers: &mut PeerTable, bytes: usize) {
+        if self.queue.is_full_for(bytes) || self.duplicates.is_full_for(bytes) {
+            self.send_queued(now, peers);
+        }
+    }
+
+    /// Where to encrypt the next datagram to.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.queue.room()
+    }
+
+    /// Queues the first `length` bytes of the room for a peer's `paths`, as far as its filter allows.
+    pub(super) fn enqueue(
+        &mut self,
+        now: Instant,
+        peer: &mut Peer,
+        first: Option<PathId>,
+        second: Option<PathId>,
+        length: usize,
+    ) {
+        if let Some(path) = second
+            && self.allowed(peer, path)
+        {
+            let route = peer.locals.route(now, path);
+            let joins = self.sockets.segments(UdpFamily::of(route.remote));
+            self.duplicates.room()[..length].copy_from_slice(&self.queue.room()[..length]);
+            self.duplicates.take(peer.slot, path, route, length, joins);
+        }
+        if let Some(path) = first
+            && self.allowed(peer, path)
+        {
+            let route = peer.locals.route(now, path);
+            let joins = self.sockets.segments(UdpFamily::of(route.remote));
+            self.queue.take(peer.slot, path, route, length, joins);
+        }
+    }
+
+    /// Sends what is queued.
+    pub(super) fn send_queued(&mut self, now: Instant, peers: &mut PeerTable) {
+        let mut queue = mem::take(&mut self.queue);
+        self.drain(now, peers, &mut queue);
+        self.queue = queue;
+        let mut queue = mem::take(&mut self.duplicates);
+        self.drain(now, peers, &mut queue);
+        self.duplicates = queue;
+    }
+
+    fn drain(&mut self, now: Instant, peers: &mut PeerTable, queue: &mut SendQueue) {
+        let mut rest = queue.messages();
+        while let Some(first) = rest.first() {
+            let family = UdpFamily::of(first.route.remote);
+            let same = rest
+                .iter()
+                .take_while(|message| UdpFamily::of(message.route.remote) == family)
+                .map(|message| queue.outgoing(message));
+            match self.sockets.send_messages(family, same) {
+                Ok(sent) => {
+                    let (done, left) = rest.split_at(sent.max(1));
+                    add(&self.counters.sent_datagrams, datagrams(done));
+                    rest = left;
+                }
+                Err(error) => {
+                    self.take_apart(now, peers, queue, first, &error);
+                    rest = &rest[1..];
+                }
             }
-            Ok(None) => None,
-            Err(error) => {
-                tracing::debug!(%error, "cannot receive from the WireGuard port");
-                None
+        }
+        queue.clear();
+    }
+
+    /// Does for a message that was refused what can be done: its datagrams go out one by one, which also
+    /// tells what is wrong.
+    fn take_apart(
+        &mut self,
+        now: Instant,
+        peers: &mut PeerTable,
+        queue: &SendQueue,
+        message: &QueuedMessage,
+        error: &io::Error,
+    ) {
+        let several = message.count();
+        if is_full(error) {
+            return add(&self.counters.drop_send_full, several);
+        }
+        if several > 1 {
+            count(&self.counters.segmentation_refused);
+            if error.raw_os_error() == Some(libc::EIO) {
+                tracing::info!("a network card refuses UDP segmentation: packets leave one by one");
+                self.sockets
+                    .stop_segmenting(UdpFamily::of(message.route.remote));
+            }
+        }
+        let Some(peer) = peers.get(message.slot) else {
+            return;
+        };
+        let mut left = several;
+        for datagram in queue.datagrams(message) {
+            left -= 1;
+            if !self.send(now, peer, message.path, datagram) {
+                add(&self.counters.drop_send_error, left);
+                return;
             }
         }
     }
@@ -165,10 +280,7 @@ impl Wire {
             }
             Err(error) => error,
         };
-        if matches!(
-            error.raw_os_error(),
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)
-        ) {
+        if is_full(&error) {
             count(&self.counters.drop_send_full);
             return None;
         }
@@ -183,6 +295,18 @@ impl Wire {
             error: error.to_string(),
         });
     }
+}
+
+fn datagrams(messages: &[QueuedMessage]) -> usize {
+    messages.iter().map(QueuedMessage::count).sum()
+}
+
+/// No room in the socket's buffer or the card's queue.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)
+    )
 }
 
 /// The local address is not ours any more.
