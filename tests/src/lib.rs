@@ -1,6 +1,8 @@
 //! Laboratory for the mesh: network namespaces, the real binaries in them, captures, pings, the demo's
-//! checks, and the measurement of recovery. Not part of what users install.
+//! checks, and the measurement of recovery; and a simulator of many real cores in virtual time. Not part
+//! of what users install.
 
 pub mod demo;
 pub mod lab;
 pub mod recovery;
+pub mod sim;

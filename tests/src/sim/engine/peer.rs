@@ -1,0 +1,392 @@
+//! One peer of the session model: its sessions, handshakes under way, and path. Keeps the rules of
+//! WireGuard (whitepaper sections 5.4 and 6) that recovery depends on; encrypts nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mesh_proto::WgPublicKey;
+use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
+
+use super::window::Window;
+use crate::sim::packet::Packet;
+use crate::sim::seam::PATIENCE;
+
+/// A session is replaced by its initiator after this (`REKEY_AFTER_TIME`).
+const REKEY_AFTER: Duration = Duration::from_secs(120);
+/// A session is of no use after this (`REJECT_AFTER_TIME`).
+const REJECT_AFTER: Duration = Duration::from_secs(180);
+/// Data sent and nothing heard for this long: a new handshake.
+const DEAF_AFTER: Duration = Duration::from_secs(15);
+/// Between initiations of the session layer's own (`REKEY_TIMEOUT`), and the kernel's limiter.
+pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The session layer gives up after this (`REKEY_ATTEMPT_TIME`).
+const ATTEMPT_TIME: Duration = Duration::from_secs(90);
+/// How long a response is repeated to the same initiation.
+const RESPONSE_KEPT: Duration = Duration::from_secs(10);
+const MAX_RESPONSES: usize = 16;
+/// How long the engine insists on an own address that gets no answers.
+const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
+/// At most one event of another path, or wish for a session, in this time.
+const OTHER_PATH_PACE: Duration = Duration::from_millis(100);
+const WISH_PACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: u64,
+    born: Instant,
+    next_counter: u64,
+    window: Window,
+}
+
+impl Session {
+    pub(super) fn new(id: u64, now: Instant) -> Self {
+        Self {
+            id,
+            born: now,
+            next_counter: 0,
+            window: Window::default(),
+        }
+    }
+
+    fn is_live(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.born) < REJECT_AFTER
+    }
+}
+
+/// What a data packet turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// Unknown session, or seen before.
+    No,
+    Yes,
+    /// The first on a session this node answered.
+    Confirms,
+}
+
+/// A local address, and the first packet sent from it since something arrived there.
+#[derive(Debug, Clone, Copy)]
+struct Local {
+    address: IpAddr,
+    unanswered: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) spec: PeerSpec,
+    pub(super) path: Option<PathId>,
+    pub(super) duplicate: Option<(PathId, Instant)>,
+    /// Where packets of a remote address arrived.
+    locals: BTreeMap<SocketAddr, Local>,
+    /// Initiations that may still be answered: as many as boringtun remembers.
+    pub(super) pending: VecDeque<u64>,
+    /// What waiting copies are made of.
+    pub(super) initiation: Option<Packet>,
+    pub(super) copies: Vec<(Instant, PathId)>,
+    stamp_sent: u64,
+    pub(super) stamp_seen: u64,
+    responses: VecDeque<(Instant, u64, Packet)>,
+    pub(super) current: Option<Session>,
+    previous: Option<Session>,
+    pub(super) next: Option<Session>,
+    last_handshake: Option<Instant>,
+    last_receive: Option<Instant>,
+    last_send: Option<Instant>,
+    /// The first data since something was heard.
+    unanswered: Option<Instant>,
+    /// The first of users' data since something was heard, and when that was told last.
+    silent: Option<(Instant, Instant)>,
+    /// Last initiation or response.
+    pub(super) last_message: Option<Instant>,
+    /// This node's initiation was answered after it last answered one: it renews the session, as in
+    /// boringtun. If both began at once, both do.
+    pub(super) initiated: bool,
+    /// When the session layer began to try by itself.
+    trying: Option<Instant>,
+    rx_bytes: u64,
+    tx_bytes: u64,
+    told: BTreeMap<PathId, Instant>,
+    wished: Option<Instant>,
+}
+
+impl Peer {
+    pub(super) const fn new(spec: PeerSpec) -> Self {
+        Self {
+            spec,
+            path: None,
+            duplicate: None,
+            locals: BTreeMap::new(),
+            pending: VecDeque::new(),
+            initiation: None,
+            copies: Vec::new(),
+            stamp_sent: 0,
+            stamp_seen: 0,
+            responses: VecDeque::new(),
+            current: None,
+            previous: None,
+            next: None,
+            last_handshake: None,
+            last_receive: None,
+            last_send: None,
+            unanswered: None,
+            silent: None,
+            last_message: None,
+            initiated: false,
+            trying: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            told: BTreeMap::new(),
+            wished: None,
+        }
+    }
+
+    pub(super) fn key(&self) -> WgPublicKey {
+        self.spec.public_key
+    }
+
+    pub(super) fn allows(&self, address: IpAddr) -> bool {
+        let filter = self.spec.endpoint_filter.as_ref();
+        filter.is_none_or(|filter| filter.allows(address))
+    }
+
+    pub(super) fn has_session(&self, now: Instant) -> bool {
+        self.current.as_ref().is_some_and(|one| one.is_live(now))
+    }
+
+    pub(super) fn knows(&self, session: u64) -> bool {
+        let all = [&self.current, &self.previous, &self.next];
+        all.into_iter().flatten().any(|one| one.id == session)
+    }
+
+    /// Forgets everything but what the core said, as removing and adding a kernel peer does.
+    pub(super) fn recreate(&mut self) {
+        let mut new = Self::new(self.spec.clone());
+        new.path = self.path;
+        new.stamp_sent = self.stamp_sent;
+        *self = new;
+    }
+
+    /// A new initiation. `clock` is the node's wall clock; a clock that is set back does not make a
+    /// running process go back, but a new process knows no better than its clock.
+    pub(super) fn initiate(
+        &mut self,
+        own: WgPublicKey,
+        id: u64,
+        clock: u64,
+        now: Instant,
+    ) -> Packet {
+        self.stamp_sent = clock.max(self.stamp_sent + 1);
+        self.pending.push_back(id);
+        if self.pending.len() > 2 {
+            self.pending.pop_front();
+        }
+        self.last_message = Some(now);
+        let packet = Packet::Initiation {
+            from: own,
+            to: self.key(),
+            id,
+            stamp: self.stamp_sent,
+        };
+        self.initiation = Some(packet.clone());
+        packet
+    }
+
+    /// The response that the same initiation got a moment ago.
+    pub(super) fn repeated(&mut self, initiation: u64, now: Instant) -> Option<Packet> {
+        self.responses
+            .retain(|(at, ..)| now.saturating_duration_since(*at) < RESPONSE_KEPT);
+        let found = self.responses.iter().find(|(_, id, _)| *id == initiation);
+        found.map(|(.., packet)| packet.clone())
+    }
+
+    /// Answers an initiation with a session that waits for its first data.
+    pub(super) fn answer(&mut self, initiation: u64, session: u64, now: Instant) -> Packet {
+        self.next = Some(Session::new(session, now));
+        self.initiated = false;
+        self.last_message = Some(now);
+        let packet = Packet::Response {
+            initiation,
+            session,
+        };
+        if self.responses.len() >= MAX_RESPONSES {
+            self.responses.pop_front();
+        }
+        self.responses.push_back((now, initiation, packet.clone()));
+        packet
+    }
+
+    /// A session both ends have.
+    pub(super) fn established(&mut self, session: Session, now: Instant) {
+        self.previous = self.current.take();
+        self.current = Some(session);
+        self.pending.clear();
+        self.initiation = None;
+        self.copies.clear();
+        self.trying = None;
+        self.last_handshake = Some(now);
+    }
+
+    /// A data packet on one of the sessions.
+    pub(super) fn open(&mut self, session: u64, counter: u64, now: Instant) -> Opened {
+        let confirms = self.next.as_ref().is_some_and(|one| one.id == session);
+        if confirms && let Some(next) = self.next.take() {
+            self.established(next, now);
+        }
+        let mut all = [&mut self.current, &mut self.previous]
+            .into_iter()
+            .flatten();
+        let Some(found) = all.find(|one| one.id == session && one.is_live(now)) else {
+            return Opened::No;
+        };
+        if !found.window.accept(counter) {
+            return Opened::No;
+        }
+        if confirms {
+            Opened::Confirms
+        } else {
+            Opened::Yes
+        }
+    }
+
+    /// Something authenticated came by `path`. Returns the path in use.
+    pub(super) fn heard(&mut self, path: PathId, bytes: usize, now: Instant) -> PathId {
+        self.last_receive = Some(now);
+        self.unanswered = None;
+        self.silent = None;
+        self.trying = None;
+        self.rx_bytes += bytes as u64;
+        *self.path.get_or_insert(path)
+    }
+
+    /// Something authenticated came from `remote` to the own address `local`.
+    pub(super) fn arrived_at(&mut self, remote: SocketAddr, local: IpAddr) {
+        let unanswered = None;
+        let address = local;
+        self.locals.insert(
+            remote,
+            Local {
+                address,
+                unanswered,
+            },
+        );
+    }
+
+    /// The own address to send to `remote` from: where it was heard, for as long as it answers.
+    pub(super) fn local_of(&mut self, remote: SocketAddr, now: Instant) -> Option<IpAddr> {
+        let local = self.locals.get_mut(&remote)?;
+        let since = *local.unanswered.get_or_insert(now);
+        (now.saturating_duration_since(since) < LOCAL_PATIENCE).then_some(local.address)
+    }
+
+    /// True if an event of this other path may go out now.
+    pub(super) fn may_tell(&mut self, path: PathId, now: Instant) -> bool {
+        let last = self.told.insert(path, now);
+        let free = last.is_none_or(|at| now.saturating_duration_since(at) >= OTHER_PATH_PACE);
+        if let (false, Some(last)) = (free, last) {
+            self.told.insert(path, last);
+        }
+        free
+    }
+
+    /// True if a wish for a session may go out now.
+    pub(super) fn may_wish(&mut self, now: Instant) -> bool {
+        let last = self.wished;
+        let free = last.is_none_or(|at| now.saturating_duration_since(at) >= WISH_PACE);
+        if free {
+            self.wished = Some(now);
+        }
+        free
+    }
+
+    /// The next data packet; none without a session.
+    pub(super) fn seal(&mut self, bytes: Bytes, now: Instant) -> Option<Packet> {
+        let session = self.current.as_mut().filter(|one| one.is_live(now))?;
+        let counter = session.next_counter;
+        session.next_counter += 1;
+        self.last_send = Some(now);
+        if !bytes.is_empty() {
+            self.unanswered.get_or_insert(now);
+            self.tx_bytes += bytes.len() as u64;
+        }
+        Some(Packet::Data {
+            session: session.id,
+            counter,
+            bytes,
+        })
+    }
+
+    /// When [`Self::wants_keepalive`] or [`Self::wants_handshake`] may change, or a copy is due.
+    pub(super) fn next_timer(&self, now: Instant) -> Option<Instant> {
+        let copies = self.copies.iter().map(|(at, _)| *at).min();
+        let retry = self.last_message.map_or(now, |at| at + REKEY_TIMEOUT);
+        let trying = self.trying.map(|_| retry);
+        let session = self.current.as_ref().map(|one| one.born + REKEY_AFTER);
+        let rekey = session.filter(|_| self.initiated).map(|at| at.max(retry));
+        let deaf = self.unanswered.map(|at| (at + DEAF_AFTER).max(retry));
+        let silent = self.silent.map(|(_, told)| told + PATIENCE);
+        let keepalive = self.keepalive_at(now);
+        let timers = [copies, trying, rekey, deaf, silent, keepalive];
+        timers.into_iter().flatten().min()
+    }
+
+    /// True if the path has to be kept open.
+    pub(super) fn wants_keepalive(&self, now: Instant) -> bool {
+        self.keepalive_at(now).is_some_and(|at| at <= now)
+    }
+
+    /// True if the session layer starts a handshake by itself now, on the path in use.
+    pub(super) fn wants_handshake(&mut self, now: Instant) -> bool {
+        let free = self.last_message.is_none_or(|at| now >= at + REKEY_TIMEOUT);
+        let live = self.current.as_ref().filter(|one| one.is_live(now));
+        let old = live.is_some_and(|one| self.initiated && now >= one.born + REKEY_AFTER);
+        let deaf = live.is_some() && self.unanswered.is_some_and(|at| now >= at + DEAF_AFTER);
+        if old || deaf {
+            self.trying.get_or_insert(now);
+        }
+        if self.trying.is_some_and(|since| now >= since + ATTEMPT_TIME) {
+            self.trying = None;
+            self.unanswered = None;
+        }
+        free && self.trying.is_some()
+    }
+
+    /// A user's packet went out.
+    pub(super) fn sent_data(&mut self, now: Instant) {
+        if self.spec.mesh_address.is_some() {
+            self.silent.get_or_insert((now, now));
+        }
+    }
+
+    /// Since when the peer has been silent, if it is time to tell.
+    pub(super) fn silence(&mut self, now: Instant) -> Option<Instant> {
+        let (since, told) = self.silent?;
+        if now < told + PATIENCE {
+            return None;
+        }
+        self.silent = Some((since, now));
+        Some(since)
+    }
+
+    /// The session layer begins to ask for a session by itself.
+    pub(super) fn start_trying(&mut self, now: Instant) {
+        self.trying.get_or_insert(now);
+    }
+
+    pub(super) fn state(&self) -> SessionState {
+        SessionState {
+            peer: self.key(),
+            last_handshake: self.last_handshake,
+            last_receive: self.last_receive,
+            path: self.path,
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+        }
+    }
+
+    fn keepalive_at(&self, now: Instant) -> Option<Instant> {
+        let interval = self.spec.keepalive.filter(|_| self.has_session(now))?;
+        self.path?;
+        self.last_send.map(|at| at + interval)
+    }
+}
