@@ -22,6 +22,9 @@ use report::Row;
 use scenario::Scenario;
 use world::World;
 
+/// A repetition slower than this is told with the nodes' events.
+const SLOW_MS: f64 = 500.0;
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -89,9 +92,12 @@ fn one(
         let mut row = Row::new(scenario.to_string(), "userspace");
         let repetitions = options.repetitions.unwrap_or(fault.repetitions());
         for number in 1..=repetitions {
-            repetition::run(world, fault, random, &mut row)?;
+            let story = repetition::run(world, fault, random, &mut row)?;
             let last: Vec<_> = row.samples_ms.iter().rev().take(2).rev().collect();
             note(&format!("{scenario} {number}/{repetitions}: {last:?} ms"));
+            if last.iter().any(|ms| **ms > SLOW_MS) {
+                story.iter().for_each(|line| note(&format!("    {line}")));
+            }
         }
         done(row);
     }

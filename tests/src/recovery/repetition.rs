@@ -28,7 +28,7 @@ const EARLIEST: Duration = Duration::from_millis(800);
 /// A stream that has not come back by then counts as this long.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs one repetition and adds its samples to `row`.
+/// Runs one repetition and adds its samples to `row`. Returns what the nodes said meanwhile.
 ///
 /// # Errors
 /// If the mesh does not come to rest, or a command fails.
@@ -37,7 +37,7 @@ pub fn run(
     fault: Fault,
     random: &mut Random,
     row: &mut Row,
-) -> Result<(), LabError> {
+) -> Result<Vec<String>, LabError> {
     let streamed = rest(world, None)?.other();
     // Over the addresses that the fault leaves alone.
     let pair = Pair::start(&world.net, streamed)?;
@@ -65,8 +65,9 @@ pub fn run(
         row.unrecovered += usize::from(sample >= LIMIT);
         row.add(direction_to(to), sample.as_secs_f64() * 1000.0);
     }
-    count(world, &mut before, row);
-    strike::heal(world, fault, way)
+    let story = count(world, &mut before, row);
+    strike::heal(world, fault, way)?;
+    Ok(story)
 }
 
 /// Number of the last event of each node.
@@ -79,7 +80,9 @@ pub(super) fn numbers(world: &World) -> Result<[u64; 2], LabError> {
 }
 
 /// Adds what happened since `last`, the numbers of the last events that were looked at, to a row.
-pub(super) fn count(world: &World, last: &mut [u64; 2], row: &mut Row) {
+/// Returns it in words.
+pub(super) fn count(world: &World, last: &mut [u64; 2], row: &mut Row) -> Vec<String> {
+    let mut story = Vec::new();
     for side in Side::ALL {
         let last = &mut last[side as usize];
         // One that does not answer has nothing to tell.
@@ -88,10 +91,19 @@ pub(super) fn count(world: &World, last: &mut [u64; 2], row: &mut Row) {
         };
         for event in events.events {
             *last = event.number;
+            story.push(format!(
+                "{} {}: {} {}",
+                event.time,
+                side.name(),
+                event.kind,
+                event.message
+            ));
             row.switches += u64::from(event.kind == "path_switched");
             *row.events.entry(event.kind).or_default() += 1;
         }
     }
+    story.sort();
+    story
 }
 
 /// Waits until both nodes send by one way, and a stream flows; returns the way of `a`.
