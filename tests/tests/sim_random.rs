@@ -42,3 +42,11 @@ fn userspace_meshes_recover() {
     assert!(failures.is_empty(), "{failures}");
     assert!(checked > 100, "the oracle was certain of {checked} pairs");
 }
+
+/// Seed 66: the engine had taken a path with the local address a packet came to, the core knew that path
+/// without it, and went on calling the peer up when the address was gone.
+#[test]
+fn an_address_change_leaves_a_learned_path() {
+    let (failures, _) = run(66..67, Size::default());
+    assert!(failures.is_empty(), "{failures}");
+}

@@ -7,7 +7,7 @@ use mesh_proto::probe::Probe;
 use super::Mesh;
 use super::peer::{Peer, PeerKind, Scene};
 use crate::Now;
-use crate::data_plane::{EngineEvent, PathId, SessionState};
+use crate::data_plane::{EngineCommand, EngineEvent, PathId, SessionState};
 use crate::event::Level;
 use crate::timing::EXTERNAL_UP;
 
@@ -107,6 +107,11 @@ fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) 
         && peer.allows(path.remote)
     {
         peer.path = Some(path);
+        // The engine took the path with the local address its packet came to, and must not insist on it.
+        scene.out.engine(EngineCommand::SetPath {
+            peer: peer.key,
+            path,
+        });
     }
     let fresh = session
         .last_handshake
