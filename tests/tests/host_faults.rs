@@ -107,20 +107,3 @@ fn the_mtu_follows_the_underlay_and_reloads_do_not_disturb() {
         assert!(ping(lab, "a1", "b1").run().unwrap().perfect());
     }
 }
-
-#[test]
-fn a_stop_after_a_restart_still_removes() {
-    let Some(fixture) = Fixture::running(Plan::new(2, 1).unwrap()) else {
-        return;
-    };
-    let lab = &fixture.lab;
-    lab.signal("a1", Signal::SIGUSR2).unwrap();
-    lab.signal("a1", Signal::SIGTERM).unwrap();
-    assert!(
-        lab.wait_end("a1", Duration::from_secs(5))
-            .unwrap()
-            .success()
-    );
-    let rules = lab.machine("a1").unwrap().run("ip", &["rule", "show"]);
-    assert!(!rules.unwrap().contains("5184"));
-}
