@@ -184,16 +184,44 @@ pub struct Paths {
 pub struct Path {
     /// Address and port.
     pub endpoint: SocketAddr,
+    /// Own address that packets leave from; null lets the host's routes choose.
+    #[serde(default)]
+    pub local: Option<IpAddr>,
     /// Where the peer knows it from; none if learned from a packet.
     pub kind: Option<CandidateKind>,
     /// True for the one in use.
     pub in_use: bool,
+    /// What is thought of it.
+    #[serde(default)]
+    pub state: PathState,
+    /// Lost probes of the last 32, per cent; null before the first.
+    #[serde(default)]
+    pub loss_percent: Option<u32>,
     /// Round trip time, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Time of the last authenticated packet on it.
     pub last_receive: Option<String>,
     /// Why it is or is not used, in words.
     pub reason: String,
+}
+
+/// What is thought of a path.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathState {
+    /// Has not answered yet.
+    #[default]
+    Unknown,
+    /// Answers.
+    Good,
+    /// The last probes were not answered.
+    Suspect,
+    /// Does not answer, or the host cannot send there.
+    Dead,
+    /// Failed in use a short while ago: not preferred for a time.
+    HeldDown,
+    /// A filter or the situation of this host forbids it.
+    Refused,
 }
 
 /// `GET /v1/topology`.

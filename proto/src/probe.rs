@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! magic u32 | version u8 | type u8 | path u16 | id u64 | state id 16 | own sequence u64
-//! | held sequence u64 | reserved 24
+//! | held sequence u64 | flags u8 | reserved 23
 //! ```
+//!
+//! Flags: 1 the sender sends its data by this path, 2 please send yours by it as well, 4 the sender
+//! does not hear the receiver where that one sends. Unknown flags and reserved bytes are ignored.
 //!
 //! This module also builds and takes apart the IPv6 and UDP headers around it (RFC 8200, RFC 768).
 
@@ -51,6 +54,33 @@ pub struct Probe {
     pub own_sequence: Sequence,
     /// Sequence of the receiver's record that the sender holds; 0 if none.
     pub held_sequence: Sequence,
+    /// What the sender thinks of the path.
+    pub flags: ProbeFlags,
+}
+
+/// What the sender of a question thinks of the path it goes by.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeFlags {
+    /// The sender's data goes by this path.
+    pub in_use: bool,
+    /// The receiver's data should go by it too.
+    pub please_use: bool,
+    /// The path the sender uses does not answer.
+    pub suspect: bool,
+}
+
+impl ProbeFlags {
+    const fn decode(bits: u8) -> Self {
+        Self {
+            in_use: bits & 1 != 0,
+            please_use: bits & 2 != 0,
+            suspect: bits & 4 != 0,
+        }
+    }
+
+    const fn encode(self) -> u8 {
+        self.in_use as u8 | (self.please_use as u8) << 1 | (self.suspect as u8) << 2
+    }
 }
 
 impl Probe {
@@ -74,6 +104,7 @@ impl Probe {
             state: StateId(bytes[16..32].try_into().ok()?),
             own_sequence: Sequence(number(32)?),
             held_sequence: Sequence(number(40)?),
+            flags: ProbeFlags::decode(bytes[48]),
         })
     }
 
@@ -92,6 +123,7 @@ impl Probe {
         out[16..32].copy_from_slice(self.state.as_bytes());
         out[32..40].copy_from_slice(&self.own_sequence.0.to_be_bytes());
         out[40..48].copy_from_slice(&self.held_sequence.0.to_be_bytes());
+        out[48] = self.flags.encode();
         out
     }
 
@@ -167,6 +199,11 @@ mod tests {
             state: StateId([5; 16]),
             own_sequence: Sequence(7),
             held_sequence: Sequence(8),
+            flags: ProbeFlags {
+                in_use: true,
+                please_use: false,
+                suspect: true,
+            },
         }
     }
 

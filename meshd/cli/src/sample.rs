@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mesh_proto::control::{
     CONTROL_VERSION, CandidateStatus, DiscoveryStatus, EventLevel, EventRecord, Events, Explain,
-    ExplainVerdict, LinkKind, LinkState, MemberStatus, Members, NodeState, Path, Paths, Peer,
-    PeerState, Peers, Problem, RefusedPrefix, Status, Topology, TopologyLink, TopologyNode,
+    ExplainVerdict, LinkKind, LinkState, MemberStatus, Members, NodeState, Path, PathState, Paths,
+    Peer, PeerState, Peers, Problem, RefusedPrefix, Status, Topology, TopologyLink, TopologyNode,
     TopologyZone,
 };
 use mesh_proto::record::BackendKind;
@@ -159,14 +159,22 @@ pub(crate) fn members() -> Members {
 }
 
 pub(crate) fn paths() -> Paths {
-    let path = |endpoint: &str, kind, in_use, rtt_ms, received: Option<&str>, reason: &str| Path {
-        endpoint: endpoint.parse().unwrap(),
-        kind,
-        in_use,
-        rtt_ms,
-        last_receive: received.map(str::to_owned),
-        reason: reason.to_owned(),
-    };
+    let path =
+        |endpoint: &str, kind, in_use: bool, rtt_ms, received: Option<&str>, reason: &str| Path {
+            endpoint: endpoint.parse().unwrap(),
+            local: in_use.then(|| [10, 0, 1, 5].into()),
+            kind,
+            in_use,
+            state: if in_use {
+                PathState::Good
+            } else {
+                PathState::Unknown
+            },
+            loss_percent: in_use.then_some(3),
+            rtt_ms,
+            last_receive: received.map(str::to_owned),
+            reason: reason.to_owned(),
+        };
     Paths {
         version: VERSION,
         name: "ber-1".to_owned(),

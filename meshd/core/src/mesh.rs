@@ -2,6 +2,7 @@
 //! matter (membership, publishing, peers, …) is in a file of its own below; this one has the state, the
 //! inputs and the timers.
 
+mod budget;
 mod bypass;
 mod connecting;
 mod engine_events;
@@ -14,6 +15,7 @@ mod liveness;
 mod membership;
 mod names;
 mod outbox;
+mod paths;
 mod peer;
 mod peer_paths;
 mod peer_set;
@@ -21,11 +23,13 @@ mod peering;
 mod problems;
 mod publish;
 mod publishing;
+mod recovery;
 mod reflexive;
 mod reports;
 mod routes;
 mod server_events;
 mod servers;
+mod shared_fate;
 mod showconf;
 mod status;
 #[cfg(test)]
@@ -50,15 +54,18 @@ use mesh_proto::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+use self::budget::Budget;
 use self::host::Host;
 use self::membership::Membership;
 use self::names::Names;
 use self::outbox::Outbox;
+use self::paths::Sources;
 use self::peer::Peer;
 use self::publishing::Publisher;
 use self::reflexive::Reflexive;
 use self::reports::Reporter;
 use self::servers::Server;
+use self::shared_fate::SharedFate;
 use self::timers::{Timer, Timers};
 use crate::allowed_ips::Resolution;
 use crate::candidates::Gathered;
@@ -67,7 +74,7 @@ use crate::filter::FilterProgram;
 use crate::network::NetworkState;
 use crate::persistent::PersistentState;
 use crate::timing::{HOUSEKEEPING, SESSIONS_INTERVAL};
-use crate::{Action, Event, Input, Now, Settings};
+use crate::{Action, Event, Input, Now, RecoveryCounters, Settings};
 
 pub use self::membership::{MAX_MEMBERS, MAX_RECORD_BYTES};
 
@@ -146,6 +153,10 @@ pub struct Mesh {
     last_recompute: Option<Instant>,
     last_persist: Option<Instant>,
     record_error: Option<String>,
+    sources: Sources,
+    budget: Budget,
+    shared_fate: SharedFate,
+    counters: RecoveryCounters,
 }
 
 impl Mesh {
@@ -189,6 +200,10 @@ impl Mesh {
             last_recompute: None,
             last_persist: None,
             record_error: None,
+            sources: Sources::default(),
+            budget: Budget::default(),
+            shared_fate: SharedFate::default(),
+            counters: RecoveryCounters::default(),
             settings: start.settings,
         };
         mesh.settings_changed();
@@ -284,6 +299,12 @@ impl Mesh {
     #[must_use]
     pub const fn id(&self) -> MemberId {
         self.id
+    }
+
+    /// What recovery has done since the start.
+    #[must_use]
+    pub const fn recovery_counters(&self) -> RecoveryCounters {
+        self.counters
     }
 
     /// Members whose reports a topology wants.

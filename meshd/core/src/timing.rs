@@ -33,20 +33,104 @@ pub const PROBE_FULL_RATE_PEERS: usize = 200;
 /// Above that, pings a second in total: 1,000 peers cost less than 1 Mbit/s.
 pub const PROBES_PER_SECOND: usize = 100;
 /// Answers to pings per peer and second: more is not a measurement but a flood.
-pub const PONGS_PER_SECOND: u32 = 50;
-/// Pings without an answer, and nothing else received, that make a peer suspect. One alone is common
-/// under random loss.
-pub const SUSPECT_PINGS: usize = 2;
+pub const PONGS_PER_SECOND: u32 = 200;
 /// Silence after which a peer is down, at the full probe rate.
 pub const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// A peer that is heard but does not answer pings: its path works in one direction only. Longer than
 /// [`DOWN_AFTER`], since a full queue also loses answers.
 pub const ONE_WAY_AFTER: Duration = Duration::from_secs(8);
-/// Without a packet for this long on the path in use, a packet on another path moves the peer there
-/// (roaming, NAT rebinding).
-pub const PATH_SILENT: Duration = Duration::from_secs(1);
-/// A path that failed is not preferred over the one that replaced it for this long.
-pub const PATH_PENALTY: Duration = Duration::from_secs(30);
+
+/// Probe timeout before the first sample: longer than most round trips on Earth.
+pub const PTO_UNKNOWN: Duration = Duration::from_millis(250);
+/// Least part of a probe timeout above the smoothed round trip: what scheduling on a busy host takes.
+pub const PTO_VARIANCE_FLOOR: Duration = Duration::from_millis(20);
+/// Least probe timeout while nobody waits for data: no hurry, and fewer doubts on a busy host.
+pub const PTO_CALM: Duration = Duration::from_millis(100);
+/// Between pings on the path in use while data waits for an answer: several fit into
+/// [`SUSPECT_AFTER`], so that random loss rarely takes them all.
+pub const PING_QUICK: Duration = Duration::from_millis(25);
+/// Between pings on the path in use after one was missed, without data that waits.
+pub const PING_SLOW: Duration = Duration::from_millis(100);
+/// Silence after data was sent before the path in use is suspect: longer than common pauses.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(150);
+/// Missed pings for that. With 5 % loss each way one in a thousand such windows meets it, and then the
+/// race clears it.
+pub const SUSPECT_MISSES_QUICK: usize = 3;
+/// Missed pings without data that waits, or while other packets still come in.
+pub const SUSPECT_MISSES_SLOW: usize = 4;
+/// Missed pings after which data goes out twice. A copy too many costs nothing but bytes.
+pub const DUPLICATE_MISSES: usize = 2;
+/// How long data goes out twice, renewed while there is reason to.
+pub const DUPLICATE_FOR: Duration = Duration::from_millis(500);
+/// When the other paths are probed after suspicion; then at [`HUNT`].
+pub const RACE: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+];
+/// Between pings on the path in use during the race: it keeps the traffic if one is answered.
+pub const RACE_IN_USE: Duration = Duration::from_millis(20);
+/// Least time the path in use has to answer after another one did. Data goes out twice meanwhile.
+pub const RACE_GRACE: Duration = Duration::from_millis(60);
+/// Bounds of the time without any answer, two probe timeouts, after which the session itself is
+/// suspected to be lost.
+pub const LOST_AFTER: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_millis(500));
+/// Of two ends that both suspect the session, the one with the higher key waits this long.
+pub const HIGHER_KEY_WAITS: Duration = Duration::from_millis(250);
+/// Between probes of all paths while none answers.
+pub const HUNT: Duration = Duration::from_secs(1);
+/// The same for a peer that is down: it is dialled as well.
+pub const HUNT_DOWN: Duration = Duration::from_secs(5);
+/// When the same initiation goes out again on the best paths (with the answer kept by the far end).
+pub const HANDSHAKE_REPEATS: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
+/// Between copies of an initiation to a peer that takes equal bytes twice: only to keep the order.
+pub const HANDSHAKE_STAGGER_QUICK: Duration = Duration::from_millis(5);
+
+/// A path that failed in use is not preferred for this long, doubled with each failure.
+pub const HOLD_DOWN: Duration = Duration::from_secs(2);
+/// Bound of the doubling.
+pub const HOLD_DOWN_MAX: Duration = Duration::from_secs(300);
+/// Without a failure for this long, the next one is the first again.
+pub const HOLD_DOWN_FORGET: Duration = Duration::from_secs(600);
+/// A round trip must be shorter by this, and by a fifth, to be worth a switch inside one class.
+pub const UPGRADE_RTT: Duration = Duration::from_millis(10);
+/// Least time after a switch before shorter round trips cause another one.
+pub const FASTER_GAP: Duration = Duration::from_secs(30);
+/// Answers in a row before a better path is taken.
+pub const UPGRADE_STREAK: u32 = 3;
+/// Between the probes that make up that row.
+pub const CONFIRM_PROBE: Duration = Duration::from_millis(200);
+/// Between probes of a path that is not in use: at first, and at most (times one for each
+/// [`PROBE_FULL_RATE_PEERS`] peers). Doubles while nothing changes, as in RFC 6206.
+pub const CANDIDATE_PROBE_MIN: Duration = Duration::from_secs(5);
+/// See [`CANDIDATE_PROBE_MIN`].
+pub const CANDIDATE_PROBE_MAX: Duration = Duration::from_secs(30);
+/// A path no candidate names is forgotten without a packet for this long.
+pub const LEARNED_LIFETIME: Duration = Duration::from_secs(60);
+/// When a peer is told of a new path; stops at the first answer.
+pub const ANNOUNCE: [Duration; 4] = RACE;
+/// An answer this young speaks for the path in use when the far end asks to leave it.
+pub const ANSWER_FRESH: Duration = Duration::from_millis(100);
+/// At most one check in this time because the far end sends elsewhere.
+pub const VERIFY_GAP: Duration = Duration::from_secs(1);
+/// Pings a second to all peers together, and how many may come in one burst: a failure that all peers
+/// share must not wait.
+pub const PING_RATE: u32 = 1000;
+/// See [`PING_RATE`].
+pub const PING_BURST: u32 = 4000;
+/// So many suspect peers on one local address within [`SHARED_WINDOW`] mean that it is to blame.
+pub const SHARED_FATE_PEERS: usize = 3;
+/// One in so many of the peers on that address, at least two, means the same.
+pub const SHARED_FATE_SHARE: usize = 5;
+/// See [`SHARED_FATE_PEERS`].
+pub const SHARED_WINDOW: Duration = Duration::from_millis(200);
 
 /// An external peer is up while its last handshake is this young (`REJECT_AFTER_TIME` of WireGuard).
 pub const EXTERNAL_UP: Duration = Duration::from_secs(180);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EventLevel, ExplainVerdict, LinkKind, LinkState, NodeState, PeerState};
+use super::{EventLevel, ExplainVerdict, LinkKind, LinkState, NodeState, PathState, PeerState};
 use crate::record::BackendKind;
 
 macro_rules! words {
@@ -22,6 +22,7 @@ macro_rules! words {
     };
 }
 
+words!(PathState: Unknown = "unknown", Good = "good", Suspect = "suspect", Dead = "dead", HeldDown = "held_down", Refused = "refused");
 words!(PeerState: Up = "up", Suspect = "suspect", Connecting = "connecting", Down = "down");
 words!(NodeState: Alive = "alive", Fresh = "fresh", Stale = "stale", Unknown = "unknown");
 words!(LinkKind: Tunnel = "tunnel", Native = "native");
@@ -51,6 +52,7 @@ mod tests {
 
     #[test]
     fn words_are_those_of_the_documents() {
+        same(PathState::ALL);
         same(PeerState::ALL);
         same(NodeState::ALL);
         same(LinkKind::ALL);

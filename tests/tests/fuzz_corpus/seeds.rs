@@ -145,6 +145,7 @@ fn packets() -> Vec<Seed> {
         state: StateId([5; 16]),
         own_sequence: Sequence(7),
         held_sequence: Sequence(0),
+        flags: mesh_proto::probe::ProbeFlags::default(),
     };
     let here = Ipv6Addr::LOCALHOST;
     let mapped = |text: &str| text.parse().expect("an address");

@@ -9,7 +9,9 @@ use crate::failure::Failure;
 use crate::table::Table;
 use crate::units::{ago, rtt};
 
-const COLUMNS: [&str; 6] = ["IN-USE", "ENDPOINT", "KIND", "RTT", "RECEIVED", "REASON"];
+const COLUMNS: [&str; 9] = [
+    "IN-USE", "ENDPOINT", "FROM", "KIND", "STATE", "RTT", "LOSS", "RECEIVED", "REASON",
+];
 
 pub(super) fn run(session: &Session, name: &str) -> Result<(), Failure> {
     let paths: Paths = session
@@ -31,8 +33,11 @@ fn render(paths: &Paths, now: i64) -> String {
         table.row([
             in_use.to_owned(),
             path.endpoint.to_string(),
+            optional(path.local),
             optional(path.kind),
+            path.state.to_string(),
             rtt(path.rtt_ms),
+            optional(path.loss_percent.map(|percent| format!("{percent}%"))),
             ago(path.last_receive.as_deref(), now),
             path.reason.clone(),
         ]);

@@ -1,16 +1,19 @@
 //! Connecting: when to send the next handshake initiation to a peer, and on which paths. Whether an
 //! answer came is the peer's business.
 
-use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 
 use super::jitter;
 use crate::data_plane::{HandshakeCopy, PathId};
 use crate::timing::{
-    HANDSHAKE_JITTER, HANDSHAKE_ROUNDS, HANDSHAKE_SPREAD, HANDSHAKE_STAGGER, INITIATION_GAP,
+    HANDSHAKE_JITTER, HANDSHAKE_REPEATS, HANDSHAKE_ROUNDS, HANDSHAKE_SPREAD, HANDSHAKE_STAGGER,
+    HANDSHAKE_STAGGER_QUICK, INITIATION_GAP,
 };
+
+/// Paths that the same initiation goes out on again.
+const REPEATED: usize = 6;
 
 /// The dialling of one peer.
 #[derive(Debug, Default)]
@@ -34,6 +37,13 @@ impl Dial {
         }
     }
 
+    /// The same, not before `at`.
+    pub(super) fn ensure_at(&mut self, at: Instant) {
+        if self.next.is_none() {
+            self.start(at);
+        }
+    }
+
     /// A handshake is done, or there is nobody to dial.
     pub(super) const fn stop(&mut self) {
         self.next = None;
@@ -43,16 +53,18 @@ impl Dial {
         self.next
     }
 
-    /// The copies of an initiation that is due now, in order of preference. None if nothing is due or
-    /// there is nowhere to send it; new endpoints start it again.
+    /// The copies of an initiation that is due now, in order of preference; `again` if the far end
+    /// answers equal bytes twice. None if nothing is due or there is nowhere to send it; new endpoints
+    /// start it again.
     pub(super) fn take_due(
         &mut self,
-        endpoints: &[SocketAddr],
+        paths: &[PathId],
+        again: bool,
         now: Instant,
         rng: &mut ChaCha20Rng,
     ) -> Option<Vec<HandshakeCopy>> {
         self.next.filter(|next| *next <= now)?;
-        if endpoints.is_empty() {
+        if paths.is_empty() {
             self.next = None;
             return None;
         }
@@ -60,7 +72,11 @@ impl Dial {
         self.round += 1;
         self.last = Some(now);
         self.next = Some(now + wait + jitter::up_to(rng, HANDSHAKE_JITTER));
-        Some(copies(endpoints))
+        Some(if again {
+            repeated(paths)
+        } else {
+            copies(paths, HANDSHAKE_STAGGER)
+        })
     }
 
     fn earliest(&self, now: Instant) -> Instant {
@@ -68,40 +84,63 @@ impl Dial {
     }
 }
 
-/// One copy for each endpoint, staggered so that all are out within [`HANDSHAKE_SPREAD`].
-fn copies(endpoints: &[SocketAddr]) -> Vec<HandshakeCopy> {
-    let gaps = u32::try_from(endpoints.len().saturating_sub(1)).unwrap_or(u32::MAX);
-    let step = HANDSHAKE_STAGGER.min(HANDSHAKE_SPREAD / gaps.max(1));
+/// One copy for each path, staggered so that all are out within [`HANDSHAKE_SPREAD`].
+fn copies(paths: &[PathId], stagger: Duration) -> Vec<HandshakeCopy> {
+    let gaps = u32::try_from(paths.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    let step = stagger.min(HANDSHAKE_SPREAD / gaps.max(1));
     (0..)
-        .zip(endpoints)
-        .map(|(index, remote)| HandshakeCopy {
-            path: PathId::to(*remote),
+        .zip(paths)
+        .map(|(index, path)| HandshakeCopy {
+            path: *path,
             after: step.saturating_mul(index),
         })
         .collect()
+}
+
+/// All at once, and the best of them again and again: any one may be lost, and the far end keeps its
+/// answer for repeats.
+fn repeated(paths: &[PathId]) -> Vec<HandshakeCopy> {
+    let mut all = copies(paths, HANDSHAKE_STAGGER_QUICK);
+    let best = all[..all.len().min(REPEATED)].to_vec();
+    for after in HANDSHAKE_REPEATS {
+        all.extend(best.iter().map(|copy| HandshakeCopy {
+            path: copy.path,
+            after: after + copy.after,
+        }));
+    }
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use rand_core::SeedableRng as _;
-    use std::time::Duration;
 
-    fn endpoints(count: u16) -> Vec<SocketAddr> {
+    fn paths(count: u16) -> Vec<PathId> {
         (0..count)
-            .map(|port| SocketAddr::from(([192, 0, 2, 1], 1000 + port)))
+            .map(|port| PathId::to(([192, 0, 2, 1], 1000 + port).into()))
             .collect()
     }
 
     #[test]
     fn every_candidate_within_a_second() {
         for count in 1..=16 {
-            let copies = copies(&endpoints(count));
+            let copies = copies(&paths(count), HANDSHAKE_STAGGER);
             assert_eq!(copies[0].after, Duration::ZERO);
             let last = copies[copies.len() - 1].after;
             assert!(last <= HANDSHAKE_SPREAD, "{count}: {last:?}");
             assert!(copies.is_sorted_by_key(|copy| copy.after));
         }
+    }
+
+    #[test]
+    fn repeats_are_bounded_and_all_paths_come_first() {
+        let all = repeated(&paths(16));
+        assert!(all[15].after < Duration::from_millis(100));
+        assert_eq!(all.len(), 16 + REPEATED * HANDSHAKE_REPEATS.len());
+        assert_eq!(repeated(&paths(1)).len(), 1 + HANDSHAKE_REPEATS.len());
+        let last = all[all.len() - 1].after;
+        assert!(last < INITIATION_GAP, "over before the next one");
     }
 
     #[test]
@@ -113,7 +152,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..5 {
             now = dial.next().unwrap();
-            assert!(dial.take_due(&endpoints(2), now, &mut rng).is_some());
+            assert!(dial.take_due(&paths(2), true, now, &mut rng).is_some());
             // Somebody asks for a session all the time: no extra initiation.
             dial.ensure(now);
             waits.push(dial.next().unwrap() - now);
@@ -135,7 +174,7 @@ mod tests {
         let now = crate::mesh::tests::base_instant();
         let mut dial = Dial::default();
         dial.start(now);
-        assert!(dial.take_due(&[], now, &mut rng).is_none());
+        assert!(dial.take_due(&[], true, now, &mut rng).is_none());
         assert_eq!(dial.next(), None);
     }
 }

@@ -15,18 +15,16 @@ impl Mesh {
     pub(super) fn engine_event(&mut self, event: EngineEvent, now: Now) {
         match event {
             EngineEvent::HandshakeDone { peer, path, .. } => {
-                let path = remote_only(path);
                 self.with_peer(peer, now, |peer, scene| peer.handshake_done(path, scene));
             }
             EngineEvent::OtherPath { peer, path } => {
-                let path = remote_only(path);
                 self.with_peer(peer, now, |peer, scene| peer.other_path(path, scene));
             }
             EngineEvent::Probe {
                 peer,
                 path,
                 payload,
-            } => self.probe_received(peer, remote_only(path), &payload, now),
+            } => self.probe_received(peer, path, &payload, now),
             EngineEvent::Datagram { path, bytes } => {
                 let changed =
                     self.reflexive
@@ -38,7 +36,6 @@ impl Mesh {
             }
             EngineEvent::SendFailed { peer, path, error } => match peer {
                 Some(peer) => {
-                    let path = remote_only(path);
                     self.with_peer(peer, now, |peer, scene| {
                         peer.send_failed(path, &error, scene);
                     });
@@ -55,7 +52,9 @@ impl Mesh {
                     }
                 });
             }
-            EngineEvent::Unanswered { .. } => {}
+            EngineEvent::Unanswered { peer, since } => {
+                self.with_peer(peer, now, |peer, scene| peer.unanswered(since, scene));
+            }
             EngineEvent::Sessions(sessions) => {
                 for session in sessions {
                     self.with_peer(session.peer, now, |peer, scene| {
@@ -89,25 +88,21 @@ impl Mesh {
     }
 }
 
-/// Paths are told apart by their remote address so far.
-const fn remote_only(path: PathId) -> PathId {
-    PathId::to(path.remote)
-}
-
 /// Counters of one peer. An external peer has nothing else to be judged by.
 fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) {
     peer.session.rx_bytes = session.rx_bytes;
     peer.session.tx_bytes = session.tx_bytes;
     peer.session.last_handshake = peer.session.last_handshake.max(session.last_handshake);
     if let Some(at) = session.last_receive {
-        peer.live.counted(at);
+        peer.live.received(at);
     }
-    if peer.path.is_none()
-        && let Some(path) = session.path.map(remote_only)
+    if peer.path().is_none()
+        && let Some(path) = session.path
         && peer.allows(path.remote)
     {
-        peer.path = Some(path);
-        // The engine took the path with the local address its packet came to, and must not insist on it.
+        let path = peer.paths.arrived(path, scene.now.instant);
+        peer.paths.set_in_use(Some(path));
+        // The engine took the path its packet came by, and must send where the packets are counted.
         scene.out.engine(EngineCommand::SetPath {
             peer: peer.key,
             path,

@@ -96,7 +96,7 @@ impl Mesh {
         }
         answer.peer = Some(peer.label.clone());
         answer.peer_state = Some(peer.state);
-        answer.endpoint = peer.path.map(|path| path.remote);
+        answer.endpoint = peer.path().map(|path| path.remote);
         answer.steps.push(format!(
             "peer {} in zone {} is {}",
             peer.label,
@@ -106,7 +106,7 @@ impl Mesh {
         if peer.bypass.is_active() {
             let why = "it is down and allowDownPeerBypass lets its prefixes go in clear";
             answer.steps.push(why.to_owned());
-        } else if let Some(path) = peer.path {
+        } else if let Some(path) = peer.path() {
             answer.steps.push(format!("encrypted, to {path}"));
         } else {
             let why = "no path yet: packets wait for a handshake, then are dropped";

@@ -5,21 +5,23 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use mesh_proto::control::PeerState;
-use mesh_proto::probe::{Probe, ProbeKind};
+use mesh_proto::probe::{Probe, ProbeFlags, ProbeKind};
 use mesh_proto::{MemberId, Sequence, StateId, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 
+use super::budget::Budget;
 use super::bypass::Bypass;
 use super::connecting::Dial;
-use super::jitter;
 use super::liveness::Liveness;
 use super::outbox::Outbox;
+use super::paths::Paths;
+use super::recovery::{Announce, Phase, Why};
 use super::zone_change::Boundary;
-use crate::Now;
 use crate::candidates::RankedEndpoint;
-use crate::data_plane::{EngineCommand, PathId, PeerSpec, TrafficClass};
+use crate::data_plane::{EngineCommand, PathId, PeerSpec};
 use crate::event::Level;
 use crate::timing::{CONNECTING_LIMIT, EXTERNAL_UP};
+use crate::{Now, RecoveryCounters};
 
 /// What a peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(super) enum PeerKind {
         mesh_address: Ipv6Addr,
         /// Sequence of its record that this node holds.
         held: Sequence,
+        /// It takes one initiation on several paths.
+        userspace: bool,
     },
     /// A stock WireGuard peer: no probes, no candidates but the configured one.
     External,
@@ -40,16 +44,22 @@ pub(super) struct Scene<'a> {
     pub(super) now: Now,
     pub(super) out: &'a mut Outbox,
     pub(super) rng: &'a mut ChaCha20Rng,
+    pub(super) budget: &'a mut Budget,
+    pub(super) counters: &'a mut RecoveryCounters,
     pub(super) own: OwnFacts,
 }
 
-/// What probes say of this node.
+/// What a peer needs to know of this node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OwnFacts {
+    pub(super) key: WgPublicKey,
     pub(super) state: StateId,
     pub(super) mesh_address: Ipv6Addr,
     pub(super) sequence: Sequence,
+    /// Between pings on a path in use.
     pub(super) interval: Duration,
+    /// How much rarer than in a small mesh other paths are probed.
+    pub(super) scale: u32,
     pub(super) allow_bypass: bool,
 }
 
@@ -68,7 +78,19 @@ pub(super) struct Peer {
     pub(super) label: String,
     pub(super) spec: PeerSpec,
     pub(super) endpoints: Vec<RankedEndpoint>,
-    pub(super) path: Option<PathId>,
+    pub(super) paths: Paths,
+    pub(super) phase: Phase,
+    pub(super) announce: Announce,
+    /// Where the far end sends, as it says.
+    pub(super) their_path: Option<PathId>,
+    /// Where the far end wants to have our packets, and since when; it has to answer there first.
+    pub(super) asked: Option<(PathId, Instant)>,
+    /// Last check because the far end sends elsewhere.
+    pub(super) verified: Option<Instant>,
+    /// Where data goes twice, and since when.
+    pub(super) duplicated: Option<(PathId, Instant)>,
+    /// Last time packets went another way.
+    pub(super) switched: Option<Instant>,
     pub(super) state: PeerState,
     pub(super) since: Instant,
     pub(super) dial: Dial,
@@ -87,7 +109,14 @@ impl Peer {
             label,
             spec,
             endpoints: Vec::new(),
-            path: None,
+            paths: Paths::default(),
+            phase: Phase::Calm,
+            announce: Announce::default(),
+            their_path: None,
+            asked: None,
+            verified: None,
+            duplicated: None,
+            switched: None,
             state: PeerState::Connecting,
             since: now,
             dial: Dial::default(),
@@ -106,69 +135,95 @@ impl Peer {
         }
     }
 
+    /// The path in use.
+    pub(super) const fn path(&self) -> Option<PathId> {
+        self.paths.in_use()
+    }
+
     /// Data passes, or did a moment ago.
     pub(super) const fn is_alive(&self) -> bool {
         matches!(self.state, PeerState::Up | PeerState::Suspect)
     }
 
-    /// Takes over a new list of endpoints. A peer that is not up is dialled on them at once; so is one
-    /// that takes back the endpoint in use, which carries data until another one answers.
-    pub(super) fn set_endpoints(&mut self, endpoints: Vec<RankedEndpoint>, now: Instant) {
-        let old = self.dialled();
-        self.endpoints = endpoints;
-        if self.path.is_some_and(|path| !self.allows(path.remote)) {
-            self.path = None;
-            self.dial.start(now);
-        }
-        let new = self.dialled();
-        let withdrawn = self
-            .path
-            .is_some_and(|path| old.contains(&path.remote) && !new.contains(&path.remote));
-        if (new != old && !self.is_alive()) || (withdrawn && !new.is_empty()) {
-            self.dial.start(now);
-        }
-    }
-
-    /// A handshake is complete.
-    pub(super) fn handshake_done(&mut self, path: PathId, scene: &mut Scene<'_>) {
+    /// A handshake is complete: both directions of `arrival` work.
+    pub(super) fn handshake_done(&mut self, arrival: PathId, scene: &mut Scene<'_>) {
         let now = scene.now.instant;
+        if !self.allows(arrival.remote) {
+            return;
+        }
+        if self.is_alive() {
+            scene.counters.rehandshakes += 1;
+        }
         self.session.last_handshake = Some(now);
-        self.live.received(path, now);
+        let path = self.paths.arrived(arrival, now);
+        if let Some(facts) = self.paths.facts_mut(&path) {
+            facts.proven(now);
+        }
+        self.live.answered(now);
         self.dial.stop();
-        self.consider_path(path, "handshake", scene);
-        if self.path == Some(path) {
-            self.live.entered_path(path);
-            self.live.proven(now);
+        match self.path() {
+            None => self.switch(path, Why::First, scene),
+            Some(current) if current != path => {
+                let published = |id| self.paths.get(id).is_some_and(|path| path.kind.is_some());
+                let better = published(&path) && !published(&current);
+                if better || self.is_racing() || !self.is_alive() || self.kind == PeerKind::External
+                {
+                    self.switch(path, Why::Handshake, scene);
+                }
+            }
+            Some(_) => self.phase = Phase::Calm,
         }
         self.set_state(PeerState::Up, "handshake done", scene);
         self.ping_at(now);
     }
 
     /// An authenticated packet came by another path than the one in use.
-    pub(super) fn other_path(&mut self, path: PathId, scene: &mut Scene<'_>) {
-        self.live.received(path, scene.now.instant);
-        self.consider_path(path, "packet received there", scene);
-        self.heard(scene);
+    pub(super) fn other_path(&mut self, arrival: PathId, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        self.live.received(now);
+        if !self.allows(arrival.remote) {
+            return;
+        }
+        let is_new = self.paths.find(arrival).is_none();
+        let path = self.paths.arrived(arrival, now);
+        if self.path().is_none() {
+            self.switch(path, Why::First, scene);
+        } else if self.kind == PeerKind::External {
+            self.switch(path, Why::Followed, scene);
+        } else if is_new {
+            // A NAT on the way may have another idea of the far end now.
+            self.ping(path, true, scene);
+            self.verify(scene);
+        }
     }
 
     /// A probe came out of the tunnel. Returns what the far end holds of ours.
-    pub(super) fn probe(&mut self, path: PathId, probe: &Probe, scene: &mut Scene<'_>) -> Sequence {
+    pub(super) fn probe(
+        &mut self,
+        arrival: PathId,
+        probe: &Probe,
+        scene: &mut Scene<'_>,
+    ) -> Sequence {
         let now = scene.now.instant;
-        if self.path != Some(path) {
-            self.other_path(path, scene);
-        }
-        match probe.kind {
-            ProbeKind::Ping => {
-                self.live.received(path, now);
-                if self.allows(path.remote) && self.live.may_answer(now) {
-                    self.send_probe(ProbeKind::Pong, probe.id, probe.path, Some(path), scene);
-                }
-                self.heard(scene);
+        self.live.received(now);
+        if self.allows(arrival.remote) {
+            let path = self.paths.arrived(arrival, now);
+            if self.path().is_none() {
+                self.switch(path, Why::First, scene);
             }
-            ProbeKind::Pong => {
-                if self.live.pong(probe.id, path, now) {
-                    self.dial.stop();
-                    self.set_state(PeerState::Up, "a ping was answered", scene);
+            match probe.kind {
+                ProbeKind::Ping => {
+                    if self.live.may_answer(now) {
+                        scene.counters.pongs_sent += 1;
+                        let flags = ProbeFlags::default();
+                        self.send_probe(ProbeKind::Pong, probe.id, flags, arrival, scene);
+                    }
+                    self.told(path, probe.flags, scene);
+                }
+                ProbeKind::Pong => {
+                    if let Some(asked) = self.paths.pong(probe.id, now) {
+                        self.answered(asked, scene);
+                    }
                 }
             }
         }
@@ -182,9 +237,21 @@ impl Peer {
             self.ping_if_due(scene);
             return false;
         }
+        if self.kind != PeerKind::External {
+            self.recover(scene);
+            self.probe_candidates(scene);
+        }
         self.evaluate(scene);
-        let endpoints = self.dial_order(now);
-        if let Some(copies) = self.dial.take_due(&endpoints, now, scene.rng) {
+        let paths = self.dial_order(now);
+        let again = matches!(
+            self.kind,
+            PeerKind::Member {
+                userspace: true,
+                ..
+            }
+        );
+        if let Some(copies) = self.dial.take_due(&paths, again, now, scene.rng) {
+            scene.counters.initiations += 1;
             scene.out.engine(EngineCommand::Handshake {
                 peer: self.key,
                 copies,
@@ -203,9 +270,13 @@ impl Peer {
         }
         let bypass = self.bypass.next(self.is_alive());
         let bypass = bypass.filter(|_| own.allow_bypass);
+        let recovery = self.recovery_due();
         [
             self.dial.next().map(|at| (at, "handshake")),
             ping,
+            self.announce.next().map(|at| (at, "announce path")),
+            recovery.filter(|_| self.kind != PeerKind::External),
+            self.candidates_due().map(|at| (at, "probe candidates")),
             self.state_deadline(own).map(|at| (at, "peer state")),
             bypass.map(|at| (at, "bypass")),
         ]
@@ -221,22 +292,8 @@ impl Peer {
         }
     }
 
-    /// Something authenticated came in.
-    fn heard(&mut self, scene: &mut Scene<'_>) {
-        if self.state == PeerState::Suspect && !self.live.is_suspect() {
-            self.set_state(PeerState::Up, "heard again", scene);
-        }
-    }
-
     fn evaluate(&mut self, scene: &mut Scene<'_>) {
         let now = scene.now.instant;
-        if self.is_alive() && self.kind != PeerKind::External {
-            if self.state == PeerState::Suspect && !self.live.is_suspect() {
-                self.set_state(PeerState::Up, "heard again", scene);
-            } else if self.state == PeerState::Up && self.live.is_suspect() {
-                self.set_state(PeerState::Suspect, "pings are not answered", scene);
-            }
-        }
         if self.state_deadline(&scene.own).is_some_and(|at| at <= now) {
             let why = match (self.state, self.kind) {
                 (PeerState::Connecting, _) => "nobody answers",
@@ -254,7 +311,7 @@ impl Peer {
             (PeerState::Down, _) => None,
             (PeerState::Connecting, _) => Some(self.since + CONNECTING_LIMIT),
             (_, PeerKind::External) => self.session.last_handshake.map(|at| at + EXTERNAL_UP),
-            _ => self.live.down_at(own.interval),
+            _ => self.live.down_at(own.interval, self.is_racing()),
         }
     }
 
@@ -281,48 +338,5 @@ impl Peer {
             self.bypass.changed(scene.now.instant);
         }
         scene.out.peer_event(kind, level, &self.label, why);
-    }
-
-    fn ping_if_due(&mut self, scene: &mut Scene<'_>) {
-        let now = scene.now.instant;
-        if self.next_ping.is_none_or(|at| at > now) {
-            return;
-        }
-        self.next_ping = Some(now + jitter::about(scene.rng, scene.own.interval));
-        let id = self.live.ping(now);
-        self.send_probe(ProbeKind::Ping, id, 0, None, scene);
-        if self.live.is_suspect() {
-            scene.out.engine(EngineCommand::ReadSessions);
-        }
-    }
-
-    fn send_probe(
-        &self,
-        kind: ProbeKind,
-        id: u64,
-        number: u16,
-        path: Option<PathId>,
-        scene: &mut Scene<'_>,
-    ) {
-        let PeerKind::Member {
-            mesh_address, held, ..
-        } = self.kind
-        else {
-            return;
-        };
-        let probe = Probe {
-            kind,
-            path: number,
-            id,
-            state: scene.own.state,
-            own_sequence: scene.own.sequence,
-            held_sequence: held,
-        };
-        scene.out.engine(EngineCommand::Send {
-            peer: self.key,
-            path,
-            class: TrafficClass::Control,
-            packet: probe.packet(scene.own.mesh_address, mesh_address),
-        });
     }
 }

@@ -1,17 +1,48 @@
-//! Peer paths: where a peer's packets go, and when they go elsewhere.
+//! Peer paths: what a peer may be sent to, and in which order it is dialled.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use mesh_proto::CandidateKind;
 
+use super::paths::Sources;
 use super::peer::{Peer, Scene};
-use crate::data_plane::{EngineCommand, PathId};
-use crate::event::Level;
+use crate::candidates::RankedEndpoint;
+use crate::data_plane::PathId;
 
 impl Peer {
+    /// Takes over a new list of endpoints and own addresses. A peer that is not up is dialled at once;
+    /// so is one that takes back the endpoint in use, which carries data until another one answers.
+    pub(super) fn set_endpoints(
+        &mut self,
+        endpoints: Vec<RankedEndpoint>,
+        sources: &Sources,
+        dial_at: Instant,
+        scene: &mut Scene<'_>,
+    ) {
+        let old = self.dialled();
+        self.endpoints = endpoints;
+        self.paths.forbid(|remote| {
+            self.spec
+                .endpoint_filter
+                .as_ref()
+                .is_none_or(|filter| filter.allows(remote.ip()))
+        });
+        if self.path().is_some_and(|path| !self.allows(path.remote)) {
+            self.paths.set_in_use(None);
+            self.dial.start(dial_at);
+        }
+        self.update_paths(sources, scene);
+        let new = self.dialled();
+        let withdrawn = self
+            .path()
+            .is_some_and(|path| old.contains(&path) && !new.contains(&path));
+        if (new != old && !self.is_alive()) || (withdrawn && !new.is_empty()) {
+            self.dial.start(dial_at);
+        }
+    }
+
     /// True if this peer's packets may go to that address.
-    pub(super) fn allows(&self, remote: SocketAddr) -> bool {
+    pub(super) fn allows(&self, remote: std::net::SocketAddr) -> bool {
         self.spec
             .endpoint_filter
             .as_ref()
@@ -20,92 +51,27 @@ impl Peer {
 
     /// Kind of the endpoint in use; none if it was learned from a packet.
     pub(super) fn path_kind(&self) -> Option<CandidateKind> {
-        let remote = self.path?.remote;
-        self.endpoints
+        self.paths.current()?.kind
+    }
+
+    /// Paths that are dialled, in order of preference.
+    fn dialled(&self) -> Vec<PathId> {
+        let candidates = self.paths.iter().filter(|path| path.kind.is_some());
+        candidates.map(|path| path.id).collect()
+    }
+
+    /// The same, those first that work, and those last that failed a moment ago; and the learned path
+    /// in use.
+    pub(super) fn dial_order(&self, now: Instant) -> Vec<PathId> {
+        let mut order: Vec<_> = self
+            .paths
             .iter()
-            .find(|endpoint| endpoint.candidate.address == remote)
-            .map(|endpoint| endpoint.candidate.kind)
-    }
-
-    /// The kernel refused to send on `path`.
-    pub(super) fn send_failed(&mut self, path: PathId, error: &str, scene: &mut Scene<'_>) {
-        if self.path != Some(path) {
-            return;
-        }
-        let now = scene.now.instant;
-        self.live.left_path(path, true, now);
-        let message = format!("sending to {path} failed: {error}");
-        scene
-            .out
-            .peer_event("send_failed", Level::Debug, &self.label, message);
-        if self.dialled().iter().any(|remote| *remote != path.remote) {
-            self.dial.ensure(now);
-        }
-    }
-
-    /// Endpoints that are dialled, in order of preference.
-    pub(super) fn dialled(&self) -> Vec<SocketAddr> {
-        self.endpoints
-            .iter()
-            .filter(|endpoint| endpoint.usable)
-            .map(|endpoint| endpoint.candidate.address)
-            .collect()
-    }
-
-    /// The same, with those that failed a moment ago last, and the learned path that no candidate
-    /// names.
-    pub(super) fn dial_order(&self, now: Instant) -> Vec<SocketAddr> {
-        let mut order = self.dialled();
-        if let Some(path) = self.path
-            && !order.contains(&path.remote)
-        {
-            order.push(path.remote);
-        }
-        order.sort_by_key(|remote| self.live.is_penalised(&PathId::to(*remote), now));
-        order
-    }
-
-    /// Position in the order of preference; learned paths come after all candidates.
-    fn rank(&self, path: &PathId) -> usize {
-        self.endpoints
-            .iter()
-            .position(|endpoint| endpoint.usable && endpoint.candidate.address == path.remote)
-            .unwrap_or(usize::MAX)
-    }
-
-    /// Moves to `path`, where the peer was just heard, if that is better than staying.
-    pub(super) fn consider_path(&mut self, path: PathId, why: &str, scene: &mut Scene<'_>) {
-        let now = scene.now.instant;
-        if self.path == Some(path) || !self.allows(path.remote) {
-            return;
-        }
-        let failed = match &self.path {
-            None => false,
-            Some(current) => {
-                let silent = !self.is_alive()
-                    || self.live.is_silent(current, now)
-                    || self.live.is_penalised(current, now);
-                let better =
-                    self.rank(&path) < self.rank(current) && !self.live.is_penalised(&path, now);
-                if !silent && !better {
-                    return;
-                }
-                self.live.left_path(*current, silent, now);
-                let message = format!("path {current} -> {path}: {why}");
-                scene
-                    .out
-                    .peer_event("path_switched", Level::Info, &self.label, message);
-                silent
-            }
-        };
-        if failed || self.path.is_none() {
-            self.ping_at(now);
-        }
-        self.path = Some(path);
-        self.live.entered_path(path);
-        scene.out.engine(EngineCommand::SetPath {
-            peer: self.key,
-            path,
+            .filter(|path| path.kind.is_some() || self.path() == Some(path.id))
+            .collect();
+        order.sort_by_key(|path| {
+            let held = path.facts.penalty.held_until(now).is_some();
+            (held || path.facts.refused.is_some(), !path.facts.is_good())
         });
+        order.into_iter().map(|path| path.id).collect()
     }
 }

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mesh_proto::control::PeerState;
+use mesh_proto::record::BackendKind;
 use mesh_proto::{Candidate, CandidateKind, MemberId, Record, WgPublicKey};
 
 use super::Mesh;
 use super::membership::Member;
+use super::paths::Sources;
 use super::peer::{Peer, PeerKind, Scene};
 use super::routes::all_addresses;
 use super::timers::Timer;
@@ -24,7 +26,7 @@ use crate::timing::KEEPALIVE;
 /// New peers of one recomputation that are dialled in the same instant; each further one waits
 /// [`DIAL_PACE`] longer, so that a restart in a large mesh does not stall on handshakes.
 const DIAL_BURST: u32 = 64;
-const DIAL_PACE: Duration = Duration::from_millis(1);
+const DIAL_PACE: Duration = Duration::from_millis(5);
 
 /// A peer as it shall be.
 struct Wanted {
@@ -48,6 +50,10 @@ impl Mesh {
         let wanted = self.wanted_peers(links, tunnels);
         self.retire_peers(&wanted, now.instant);
         self.release_prefixes(&wanted);
+        if self.host.links_known() {
+            let advertised = &self.settings.networks.advertise;
+            self.sources = Sources::new(links, &self.own_addresses, advertised);
+        }
         let mut fresh = 0;
         for (key, wanted) in wanted {
             self.upsert_peer(key, wanted, own, &mut fresh, now);
@@ -117,6 +123,7 @@ impl Mesh {
                 id,
                 mesh_address: member.mesh_address,
                 held: member.sequence,
+                userspace: member.record.backend == BackendKind::Userspace,
             },
             spec: PeerSpec {
                 public_key: member.record.wireguard_key,
@@ -209,6 +216,7 @@ impl Mesh {
         fresh: &mut u32,
         now: Now,
     ) {
+        let facts = self.own_facts();
         let mut start = now.instant;
         let is_new = self.peers.get(&key).is_none_or(|peer| {
             std::mem::discriminant(&peer.kind) != std::mem::discriminant(&wanted.kind)
@@ -235,7 +243,15 @@ impl Mesh {
         if wanted.agreed {
             peer.boundary.wanted(own);
         }
-        peer.set_endpoints(wanted.endpoints, start);
+        let mut scene = Scene {
+            now,
+            out: &mut self.out,
+            rng: &mut self.rng,
+            budget: &mut self.budget,
+            counters: &mut self.counters,
+            own: facts,
+        };
+        peer.set_endpoints(wanted.endpoints, &self.sources, start, &mut scene);
     }
 
     pub(super) fn remove_peer(&mut self, key: WgPublicKey) {
@@ -257,15 +273,20 @@ impl Mesh {
         let own = self.own_facts();
         let peer = self.peers.get_mut(&key)?;
         let before = (peer.state, peer.path_kind());
+        let calm = !peer.is_racing();
         let mut scene = Scene {
             now,
             out: &mut self.out,
             rng: &mut self.rng,
+            budget: &mut self.budget,
+            counters: &mut self.counters,
             own,
         };
         let result = act(peer, &mut scene);
         self.timers.set_for(Timer::Peer(key), peer.next_due(&own));
         let changed = before != (peer.state, peer.path_kind());
+        let suspect = calm && peer.is_racing();
+        let local = peer.path().and_then(|path| path.local);
         // Whether it is down decides about contested prefixes and kept tunnels.
         let flipped = (before.0 == PeerState::Down) != (peer.state == PeerState::Down);
         let kept = peer.member().is_some_and(|id| self.kept.contains(&id));
@@ -274,6 +295,9 @@ impl Mesh {
         }
         if changed {
             self.report_changed(now.instant);
+        }
+        if suspect && let Some(local) = local {
+            self.shared_fate(local, now);
         }
         Some(result)
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use mesh_proto::{MemberId, Record};
 
 use super::Mesh;
-use super::liveness::ping_interval;
+use super::liveness::{ping_interval, rarity};
 use super::names::Names;
 use super::peer::{OwnFacts, Peer};
 use super::reflexive::Reflexive;
@@ -88,10 +88,12 @@ impl Mesh {
 
     pub(super) fn own_facts(&self) -> OwnFacts {
         OwnFacts {
+            key: self.public_key,
             state: self.keys.state_id,
             mesh_address: self.mesh_address,
             sequence: self.publisher.sequence(),
             interval: ping_interval(self.peers.len()),
+            scale: rarity(self.peers.len()),
             allow_bypass: self.settings.allow_down_peer_bypass,
         }
     }

@@ -83,7 +83,7 @@ impl Mesh {
         let reported = peers.into_iter().map(|(peer, id)| ReportedPeer {
             id,
             state: peer.state,
-            rtt_ms: peer.live.rtt().map(rtt_class),
+            rtt_ms: peer.paths.rtt().map(rtt_class),
             path_kind: peer.path_kind(),
         });
         Report {

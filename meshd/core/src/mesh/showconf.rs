@@ -46,7 +46,7 @@ impl Mesh {
                 let _ = writeln!(out, "# PresharedKey = (not shown)");
             }
             let _ = writeln!(out, "AllowedIPs = {}", list(&peer.spec.allowed_ips));
-            if let Some(path) = peer.path {
+            if let Some(path) = peer.path() {
                 let _ = writeln!(out, "Endpoint = {}", path.remote);
             }
             if let Some(keepalive) = peer.spec.keepalive {

@@ -1,17 +1,17 @@
 //! Status: answers to `status`, `peers`, `members` and `paths`.
 
 use mesh_proto::control::{
-    CONTROL_VERSION, CandidateStatus, DiscoveryStatus, MemberStatus, Members, NodeState,
-    Path as PathStatus, Paths, Peer as PeerStatus, Peers, RefusedPrefix, Status,
+    CONTROL_VERSION, CandidateStatus, DiscoveryStatus, MemberStatus, Members, NodeState, Paths,
+    Peer as PeerStatus, Peers, RefusedPrefix, Status,
 };
 use mesh_proto::{MemberId, Sequence};
 
 use super::Mesh;
 use super::membership::Member;
+use super::paths::words;
 use super::peer::{Peer, PeerKind};
 use super::timestamp;
 use crate::Now;
-use crate::data_plane::PathId;
 use crate::mtu::tunnel_mtu;
 use crate::zone::zone_label;
 
@@ -98,23 +98,7 @@ impl Mesh {
             let by_id = |id: MemberId| id.to_string().eq_ignore_ascii_case(name);
             peer.label == name || peer.member().is_some_and(by_id)
         })?;
-        let mut paths: Vec<PathStatus> = peer
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let path = PathId::to(endpoint.candidate.address);
-                PathStatus {
-                    kind: Some(endpoint.candidate.kind),
-                    ..path_status(peer, path, &endpoint.reason, now)
-                }
-            })
-            .collect();
-        if let Some(path) = peer.path
-            && !paths.iter().any(|known| known.endpoint == path.remote)
-        {
-            let reason = "learned from the peer's own packets";
-            paths.insert(0, path_status(peer, path, reason, now));
-        }
+        let paths = words::paths(peer, now);
         Some(Paths {
             version: CONTROL_VERSION,
             name: peer.label.clone(),
@@ -167,9 +151,9 @@ impl Mesh {
             id: peer.member(),
             zone: self.peer_zone(peer),
             state: peer.state,
-            endpoint: peer.path.map(|path| path.remote),
+            endpoint: peer.path().map(|path| path.remote),
             path_kind: peer.path_kind(),
-            rtt_ms: peer.live.rtt().map(millis),
+            rtt_ms: peer.paths.rtt().map(millis),
             last_handshake: peer.session.last_handshake.map(|at| timestamp::of(at, now)),
             rx_bytes: peer.session.rx_bytes,
             tx_bytes: peer.session.tx_bytes,
@@ -214,18 +198,6 @@ impl Mesh {
                 error: server.error.clone(),
             })
             .collect()
-    }
-}
-
-fn path_status(peer: &Peer, path: PathId, reason: &str, now: Now) -> PathStatus {
-    let facts = peer.live.path(&path);
-    PathStatus {
-        endpoint: path.remote,
-        kind: None,
-        in_use: peer.path == Some(path),
-        rtt_ms: facts.rtt.map(millis),
-        last_receive: facts.last_receive.map(|at| timestamp::of(at, now)),
-        reason: reason.to_owned(),
     }
 }
 

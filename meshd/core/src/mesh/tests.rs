@@ -8,6 +8,8 @@ mod joining;
 mod members;
 mod node;
 mod paths;
+mod recovery;
+mod streams;
 mod views;
 mod world;
 mod zones;

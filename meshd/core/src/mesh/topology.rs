@@ -111,7 +111,7 @@ impl Mesh {
             if let Some(id) = peer.member() {
                 let view = View {
                     state: link_state(peer.state),
-                    rtt_ms: peer.live.rtt().map(millis),
+                    rtt_ms: peer.paths.rtt().map(millis),
                     age_s: 0,
                     live: true,
                 };

@@ -36,8 +36,11 @@ pub(super) enum Packet {
     Datagram(Vec<u8>),
 }
 
-/// A packet to be sent after a delay.
-pub(super) type Outgoing = (Duration, SocketAddr, Packet);
+/// A packet to be sent on a path after a delay.
+pub(super) type Outgoing = (Duration, PathId, Packet);
+
+/// As in the real engine.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct EnginePeer {
@@ -48,6 +51,9 @@ pub(super) struct EnginePeer {
     sessions: VecDeque<u64>,
     last_handshake: Option<Instant>,
     last_receive: Option<Instant>,
+    duplicate: Option<(PathId, Instant)>,
+    unanswered: Option<Instant>,
+    told: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -72,6 +78,10 @@ impl FakeEngine {
             initiations: Vec::new(),
             refused: 0,
         }
+    }
+
+    pub(super) const fn key(&self) -> WgPublicKey {
+        self.key
     }
 
     /// All sessions are lost, as after a restart of the process.
@@ -104,7 +114,7 @@ impl FakeEngine {
                         "dialled a refused address"
                     );
                     let packet = Packet::Initiation { from, id };
-                    out.push((copy.after, copy.path.remote, packet));
+                    out.push((copy.after, copy.path, packet));
                 }
             }
             EngineCommand::SetPath { peer, path } => {
@@ -115,12 +125,15 @@ impl FakeEngine {
                 );
                 known.path = Some(path);
             }
-            EngineCommand::Duplicate { .. } => {}
+            EngineCommand::Duplicate { peer, path, until } => {
+                let known = self.peers.get_mut(&peer).expect("a known peer");
+                known.duplicate = Some((path, until));
+            }
             EngineCommand::Send {
                 peer, path, packet, ..
             } => {
                 let known = &self.peers[&peer];
-                let to = path.or(known.path).map(|path| path.remote);
+                let to = path.or(known.path);
                 if let (Some(session), Some(to)) = (known.sessions.back(), to) {
                     let data = Packet::Data {
                         from: self.key,
@@ -131,7 +144,7 @@ impl FakeEngine {
                 }
             }
             EngineCommand::SendDatagram { path, bytes } => {
-                out.push((Duration::ZERO, path.remote, Packet::Datagram(bytes)));
+                out.push((Duration::ZERO, path, Packet::Datagram(bytes)));
             }
             EngineCommand::ReadSessions => events.push(self.sessions()),
         }
@@ -140,11 +153,10 @@ impl FakeEngine {
 
     pub(super) fn receive(
         &mut self,
-        source: SocketAddr,
+        path: PathId,
         packet: Packet,
         now: Instant,
     ) -> (Vec<Outgoing>, Vec<EngineEvent>) {
-        let path = PathId::to(source);
         let from = match &packet {
             Packet::Datagram(bytes) => {
                 let bytes = bytes.clone();
@@ -159,7 +171,7 @@ impl FakeEngine {
         let Some(peer) = self.peers.get_mut(&from) else {
             return (Vec::new(), Vec::new());
         };
-        if !allows(&peer.spec, source) {
+        if !allows(&peer.spec, path.remote) {
             self.refused += 1;
             return (Vec::new(), Vec::new());
         }
@@ -171,20 +183,12 @@ impl FakeEngine {
                     peer.answered.pop_front();
                 }
                 peer.path.get_or_insert(path);
-                out.push((
-                    Duration::ZERO,
-                    source,
-                    Packet::Response { from: own_key, id },
-                ));
+                out.push((Duration::ZERO, path, Packet::Response { from: own_key, id }));
             }
             Packet::Response { id, .. } if peer.initiated == Some(id) => {
                 peer.initiated = None;
                 peer.done(id, path, now);
-                out.push((
-                    Duration::ZERO,
-                    source,
-                    Packet::Confirm { from: own_key, id },
-                ));
+                out.push((Duration::ZERO, path, Packet::Confirm { from: own_key, id }));
                 events.push(handshake_done(from, path, true));
             }
             Packet::Confirm { id, .. } if peer.answered.contains(&id) => {
@@ -197,6 +201,67 @@ impl FakeEngine {
             _ => {}
         }
         (out, events)
+    }
+
+    /// A packet of a user, which goes twice if the core wants it so.
+    pub(super) fn data(
+        &mut self,
+        peer: WgPublicKey,
+        bytes: Vec<u8>,
+        now: Instant,
+    ) -> Vec<Outgoing> {
+        let from = self.key;
+        let Some(known) = self.peers.get_mut(&peer) else {
+            return Vec::new();
+        };
+        let (Some(session), Some(path)) = (known.sessions.back(), known.path) else {
+            return Vec::new();
+        };
+        let twice = known.duplicate.filter(|(_, until)| now < *until);
+        let twice = twice.map(|(path, _)| path).filter(|other| *other != path);
+        known.unanswered.get_or_insert(now);
+        let data = |path| {
+            let (session, bytes) = (*session, bytes.clone());
+            (
+                Duration::ZERO,
+                path,
+                Packet::Data {
+                    from,
+                    session,
+                    bytes,
+                },
+            )
+        };
+        std::iter::once(path).chain(twice).map(data).collect()
+    }
+
+    /// True if a packet belongs to a session of ours.
+    pub(super) fn accepts(&self, packet: &Packet) -> bool {
+        let Packet::Data { from, session, .. } = packet else {
+            return false;
+        };
+        let peer = self.peers.get(from);
+        peer.is_some_and(|peer| peer.sessions.contains(session))
+    }
+
+    /// When a peer will have been silent for too long.
+    pub(super) fn silence_due(&self) -> Option<Instant> {
+        self.peers
+            .values()
+            .filter_map(EnginePeer::silence_due)
+            .min()
+    }
+
+    pub(super) fn silent(&mut self, now: Instant) -> Vec<EngineEvent> {
+        let due = |peer: &&mut EnginePeer| peer.silence_due().is_some_and(|at| at <= now);
+        let tell = |peer: &mut EnginePeer| {
+            peer.told = Some(now);
+            EngineEvent::Unanswered {
+                peer: peer.spec.public_key,
+                since: peer.unanswered.unwrap_or(now),
+            }
+        };
+        self.peers.values_mut().filter(due).map(tell).collect()
     }
 
     fn set_peer(&mut self, spec: PeerSpec) {
@@ -213,6 +278,9 @@ impl FakeEngine {
                 sessions: VecDeque::new(),
                 last_handshake: None,
                 last_receive: None,
+                duplicate: None,
+                unanswered: None,
+                told: None,
             };
             self.peers.insert(key, peer);
         }
@@ -241,6 +309,11 @@ impl FakeEngine {
 }
 
 impl EnginePeer {
+    fn silence_due(&self) -> Option<Instant> {
+        let since = self.unanswered? + PATIENCE;
+        Some(self.told.map_or(since, |told| since.max(told + PATIENCE)))
+    }
+
     fn data_received(
         &mut self,
         path: PathId,
@@ -250,8 +323,12 @@ impl EnginePeer {
     ) -> Vec<EngineEvent> {
         let peer = self.spec.public_key;
         self.last_receive = Some(now);
+        self.unanswered = None;
         let mut events = Vec::new();
-        if self.path != Some(path) {
+        let here = self.path.is_some_and(|known| {
+            known.remote == path.remote && (known.local.is_none() || known.local == path.local)
+        });
+        if !here {
             events.push(EngineEvent::OtherPath { peer, path });
         }
         let theirs = self.spec.mesh_address;

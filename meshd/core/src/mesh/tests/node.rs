@@ -68,6 +68,8 @@ pub(super) struct Node {
     pub(super) engine: FakeEngine,
     pub(super) running: bool,
     pub(super) address: IpAddr,
+    /// Of its second network card.
+    pub(super) second: Option<IpAddr>,
     pub(super) nat: Option<Nat>,
     pub(super) network: NetworkState,
     pub(super) first_network: Option<NetworkState>,
@@ -98,6 +100,7 @@ impl Node {
             engine,
             running: true,
             address: IpAddr::V4(Ipv4Addr::new(10, 0, number, 1)),
+            second: None,
             nat: None,
             network: NetworkState::default(),
             first_network: None,
@@ -124,27 +127,42 @@ impl Node {
         );
     }
 
-    pub(super) fn socket(&self) -> SocketAddr {
-        SocketAddr::new(self.address, PORT)
+    /// What routes choose: the card on the same side.
+    pub(super) fn source_for(&self, to: IpAddr) -> IpAddr {
+        let side = |address: &IpAddr| match (address, to) {
+            (IpAddr::V4(own), IpAddr::V4(to)) => own.octets()[..2] == to.octets()[..2],
+            _ => false,
+        };
+        self.second.filter(side).unwrap_or(self.address)
+    }
+
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        let own = address.ip() == self.address || Some(address.ip()) == self.second;
+        own && address.port() == PORT
     }
 
     pub(super) fn links(&self) -> LinkSnapshot {
-        let address = IpNet::new(self.address, 24).unwrap();
-        LinkSnapshot {
-            links: vec![Link {
-                index: 2,
-                name: "eth0".to_owned(),
-                kind: None,
-                up: true,
-                mtu: 1500,
-                addresses: vec![LinkAddress {
-                    address,
-                    global: true,
-                    temporary: false,
-                    unusable: false,
-                }],
+        let link = |(index, address): (u32, IpAddr)| Link {
+            index,
+            name: format!("eth{}", index - 2),
+            kind: None,
+            up: true,
+            mtu: 1500,
+            addresses: vec![LinkAddress {
+                address: IpNet::new(address, 24).unwrap(),
+                global: true,
+                temporary: false,
+                unusable: false,
             }],
-            on_link: vec![address.trunc()],
+        };
+        let addresses = std::iter::once(self.address).chain(self.second);
+        let links: Vec<Link> = (2..).zip(addresses).map(link).collect();
+        LinkSnapshot {
+            on_link: links
+                .iter()
+                .map(|link| link.addresses[0].address.trunc())
+                .collect(),
+            links,
             via_tunnel: Vec::new(),
             default_v4: Some(2),
             default_v6: None,

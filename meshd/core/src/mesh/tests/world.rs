@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::Info;
 use mesh_proto::{MemberId, ServerId, stun};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
 
 use super::discovery::{FakeServer, Put};
 use super::engine::{Outgoing, Packet};
 use super::node::{Nat, Node, PORT, settings};
-use crate::data_plane::EngineEvent;
+use super::streams::Streams;
+use crate::data_plane::{EngineEvent, PathId};
 use crate::input::DiscoveryEvent;
 use crate::{Action, Input, Now, Settings};
 
@@ -21,6 +24,8 @@ const STEP: Duration = Duration::from_secs(5);
 pub(super) const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 7400);
 /// Wall clock at the start: some time in 2026.
 pub(super) const CLOCK_MS: u64 = 1_780_000_000_000;
+
+mod traffic;
 
 #[derive(Debug)]
 enum Delivery {
@@ -43,6 +48,14 @@ pub(super) struct World {
     pub(super) cut: BTreeSet<IpAddr>,
     /// An address nothing gets out from.
     pub(super) cut_from: Option<IpAddr>,
+    /// Packets lost at random, per cent.
+    pub(super) loss: u32,
+    pub(super) latency: Duration,
+    /// Two networks that meet nowhere, 10.0 and 10.1, and whether packets to a higher and to a lower
+    /// node number pass there.
+    pub(super) lans: Option<[(bool, bool); 2]>,
+    pub(super) streams: Streams,
+    rng: ChaCha20Rng,
     flight: BTreeMap<(Instant, u64), Delivery>,
     counter: u64,
     next_step: Instant,
@@ -73,6 +86,11 @@ impl World {
             server_ahead_ms: 0,
             cut: BTreeSet::new(),
             cut_from: None,
+            loss: 0,
+            latency: LATENCY,
+            lans: None,
+            streams: Streams::default(),
+            rng: ChaCha20Rng::from_seed([5; 32]),
             flight: BTreeMap::new(),
             counter: 0,
             next_step: now.instant + STEP,
@@ -248,8 +266,15 @@ impl World {
             .iter()
             .filter(|node| node.running)
             .filter_map(|node| node.mesh.poll_timeout());
+        let silence = self
+            .nodes
+            .iter()
+            .filter(|node| node.running && self.streams.next().is_some())
+            .filter_map(|node| node.engine.silence_due());
         timers
             .map(|(at, _)| at)
+            .chain(silence)
+            .chain(self.streams.next())
             .chain(self.flight.keys().next().map(|(at, _)| *at))
             .chain(std::iter::once(self.next_step))
             .min()
@@ -280,64 +305,18 @@ impl World {
                 Delivery::Packet { from, to, packet } => self.deliver(from, to, packet),
             }
         }
+        self.send_streams();
         for index in 0..self.nodes.len() {
+            if self.nodes[index].running && self.streams.next().is_some() {
+                let events = self.nodes[index].engine.silent(now);
+                self.engine_events(index, events);
+            }
             let due = self.nodes[index].mesh.poll_timeout();
             if self.nodes[index].running && due.is_some_and(|(at, _)| at <= now) {
                 let now = self.now;
                 self.nodes[index].mesh.handle_timeout(now);
                 self.drain(index);
             }
-        }
-    }
-
-    fn deliver(&mut self, from: SocketAddr, to: SocketAddr, packet: Packet) {
-        let cut = self.cut.contains(&from.ip()) || self.cut.contains(&to.ip());
-        if cut || self.cut_from == Some(from.ip()) {
-            return;
-        }
-        if to == SERVER.into() {
-            if let (Packet::Datagram(bytes), true) = (&packet, self.server.up)
-                && let Some(id) = stun::decode_request(bytes)
-            {
-                let answer = Packet::Datagram(stun::encode_response(id, from));
-                let delivery = Delivery::Packet {
-                    from: to,
-                    to: from,
-                    packet: answer,
-                };
-                self.schedule(LATENCY, delivery);
-            }
-            return;
-        }
-        let receiver = self.nodes.iter().position(|node| match &node.nat {
-            Some(nat) => nat.public == to && nat.opened.contains(&from),
-            None => node.socket() == to,
-        });
-        if let Some(index) = receiver.filter(|index| self.nodes[*index].running) {
-            let now = self.now.instant;
-            let (out, events) = self.nodes[index].engine.receive(from, packet, now);
-            self.send(index, out);
-            self.engine_events(index, events);
-        }
-    }
-
-    fn send(&mut self, index: usize, out: Vec<Outgoing>) {
-        for (after, to, packet) in out {
-            let node = &mut self.nodes[index];
-            let from = match &mut node.nat {
-                Some(nat) => {
-                    nat.opened.push(to);
-                    nat.public
-                }
-                None => SocketAddr::new(node.address, PORT),
-            };
-            self.schedule(after + LATENCY, Delivery::Packet { from, to, packet });
-        }
-    }
-
-    fn engine_events(&mut self, index: usize, events: Vec<EngineEvent>) {
-        for event in events {
-            self.input(index, Input::Engine(event));
         }
     }
 

@@ -14,6 +14,7 @@ fn probe() -> Probe {
         state: StateId([3; 16]),
         own_sequence: Sequence(4),
         held_sequence: Sequence(5),
+        flags: mesh_proto::probe::ProbeFlags::default(),
     }
 }
 

@@ -1,0 +1,58 @@
+//! Budget: a common bound on pings to all peers, so that no failure makes this node a flood. What is
+//! urgent may use it up; the rest leaves a part for that.
+
+use std::time::{Duration, Instant};
+
+use crate::timing::{PING_BURST, PING_RATE};
+
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    /// Used tokens, in millionths.
+    used: u64,
+    last: Option<Instant>,
+}
+
+const TOKEN: u64 = 1_000_000;
+
+impl Budget {
+    /// How long what is not urgent waits when there is no room.
+    pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+    /// True if a ping may leave now.
+    pub(super) fn take(&mut self, now: Instant, urgent: bool) -> bool {
+        let since = self
+            .last
+            .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        self.last = Some(now);
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        self.used = self
+            .used
+            .saturating_sub(micros.saturating_mul(u64::from(PING_RATE)));
+        let room = u64::from(PING_BURST) * TOKEN;
+        let room = if urgent { room } else { room / 4 * 3 };
+        let fits = self.used + TOKEN <= room;
+        if fits {
+            self.used += TOKEN;
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_are_bounded_and_refill() {
+        let start = crate::mesh::tests::base_instant();
+        let mut budget = Budget::default();
+        let many = PING_BURST as usize * 2;
+        let calm = (0..many).filter(|_| budget.take(start, false)).count();
+        assert_eq!(calm, PING_BURST as usize * 3 / 4);
+        let urgent = (0..many).filter(|_| budget.take(start, true)).count();
+        assert_eq!(calm + urgent, PING_BURST as usize);
+        let later = start + Duration::from_millis(100);
+        let again = (0..many).filter(|_| budget.take(later, true)).count();
+        assert_eq!(again, PING_RATE as usize / 10);
+    }
+}

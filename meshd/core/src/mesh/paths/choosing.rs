@@ -1,0 +1,97 @@
+//! Choosing: which path is better than which, and where to go when the one in use is lost. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::{Path, Paths};
+use crate::data_plane::PathId;
+use crate::timing::{UPGRADE_RTT, UPGRADE_STREAK};
+
+/// What there is to gain from moving to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mesh) enum Gain {
+    /// Its endpoint stands earlier in the order of preference.
+    Preferred,
+    /// Its round trips are shorter.
+    Faster,
+}
+
+impl Paths {
+    /// What is gained by moving from the path in use to `candidate`, both being good; none if it is
+    /// not worth a switch.
+    pub(in crate::mesh) fn gain(&self, candidate: &Path, now: Instant) -> Option<Gain> {
+        let current = self.current()?;
+        if current.id == candidate.id
+            || candidate.kind.is_none()
+            || !candidate.facts.is_good()
+            || candidate.facts.penalty.held_until(now).is_some()
+        {
+            return None;
+        }
+        if candidate.place.class != current.place.class {
+            let better = candidate.place.class < current.place.class;
+            return better.then_some(Gain::Preferred);
+        }
+        let theirs = candidate.facts.rtt.smoothed()?;
+        let ours = current.facts.rtt.smoothed()?;
+        let margin = UPGRADE_RTT.max(ours / 5);
+        if theirs + margin < ours {
+            return Some(Gain::Faster);
+        }
+        let earlier = candidate.place.order < current.place.order;
+        (earlier && theirs <= ours + margin / 2).then_some(Gain::Preferred)
+    }
+
+    /// True if `candidate` has been good for long enough to move there for a gain.
+    pub(in crate::mesh) fn is_settled(&self, candidate: &Path) -> bool {
+        candidate.facts.streak >= UPGRADE_STREAK
+    }
+
+    /// The best way besides the path in use that is known to work, the one that shares least with it
+    /// first: what broke that one may break its relatives.
+    pub(in crate::mesh) fn alternate(&self, now: Instant) -> Option<PathId> {
+        self.known
+            .iter()
+            .filter(|path| Some(path.id) != self.in_use && path.facts.is_good())
+            .min_by_key(|path| {
+                let held = path.facts.penalty.held_until(now).is_some();
+                (held, self.shared(path), path.place)
+            })
+            .map(|path| path.id)
+    }
+
+    /// The best path that answered at or after `since`.
+    pub(in crate::mesh) fn best_answered(&self, since: Instant, now: Instant) -> Option<PathId> {
+        self.known
+            .iter()
+            .filter(|path| path.facts.last_answer.is_some_and(|at| at >= since))
+            .min_by_key(|path| {
+                let held = path.facts.penalty.held_until(now).is_some();
+                (held, path.place.class, self.slowness(path), path.place)
+            })
+            .map(|path| path.id)
+    }
+
+    /// Any path that may work, the likeliest first, when the one in use cannot.
+    pub(in crate::mesh) fn refuge(&self, now: Instant) -> Option<PathId> {
+        self.alternate(now).or_else(|| {
+            self.known
+                .iter()
+                .filter(|path| Some(path.id) != self.in_use && path.facts.refused.is_none())
+                .min_by_key(|path| (path.facts.misses, path.place))
+                .map(|path| path.id)
+        })
+    }
+
+    /// How many ends `path` shares with the one in use.
+    fn shared(&self, path: &Path) -> u8 {
+        self.in_use.map_or(0, |used| {
+            u8::from(used.local == path.id.local) + u8::from(used.remote == path.id.remote)
+        })
+    }
+
+    /// Round trips in steps of what makes a difference.
+    fn slowness(&self, path: &Path) -> u128 {
+        let rtt = path.facts.rtt.smoothed().unwrap_or(Duration::MAX);
+        rtt.as_millis() / UPGRADE_RTT.as_millis().max(1)
+    }
+}

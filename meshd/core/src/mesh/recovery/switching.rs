@@ -1,0 +1,199 @@
+//! Switching: packets go another way from now on. Says why, tells the far end, and remembers what failed.
+
+use std::time::Instant;
+
+use mesh_proto::control::PeerState;
+
+use super::{Announce, Phase};
+use crate::data_plane::{EngineCommand, PathId};
+use crate::event::Level;
+use crate::mesh::paths::{Gain, Sources, Update};
+use crate::mesh::peer::{Peer, PeerKind, Scene};
+
+/// Why packets go another way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::mesh) enum Why {
+    /// The first way.
+    First,
+    /// It answered, the one in use did not since then.
+    Silent(Instant),
+    /// It answered while nothing else did.
+    Answered,
+    /// A handshake came by it.
+    Handshake,
+    /// The far end asked for it.
+    Asked,
+    /// The host refused to send on the one in use; its words.
+    Refused(String),
+    /// The local address or link of the one in use is gone.
+    LocalChange,
+    /// It is better.
+    Better(Gain),
+    /// A stock peer sends from there.
+    Followed,
+}
+
+impl Why {
+    /// The path in use is to blame.
+    const fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Silent(_) | Self::Answered | Self::Asked | Self::Refused(_)
+        )
+    }
+
+    /// The far end has to hear of it.
+    const fn is_told(&self) -> bool {
+        matches!(
+            self,
+            Self::Silent(_) | Self::Answered | Self::Refused(_) | Self::LocalChange
+        )
+    }
+
+    /// The new path has just answered.
+    const fn is_proven(&self) -> bool {
+        !matches!(self, Self::Refused(_) | Self::LocalChange | Self::Followed)
+    }
+
+    fn words(&self, now: Instant) -> String {
+        match self {
+            Self::First => "first path".to_owned(),
+            Self::Silent(since) => {
+                let silent = now.saturating_duration_since(*since).as_millis();
+                format!("no answer for {silent} ms, the other path answered")
+            }
+            Self::Answered => "it answered while nothing else did".to_owned(),
+            Self::Handshake => "handshake".to_owned(),
+            Self::Asked => "the peer asked for it".to_owned(),
+            Self::Refused(error) => format!("sending failed: {error}"),
+            Self::LocalChange => "own address or link is gone".to_owned(),
+            Self::Better(Gain::Preferred) => "preferred, and good for a while".to_owned(),
+            Self::Better(Gain::Faster) => "shorter round trips for a while".to_owned(),
+            Self::Followed => "packet received there".to_owned(),
+        }
+    }
+}
+
+impl Peer {
+    /// Moves to `path`.
+    pub(in crate::mesh) fn switch(&mut self, path: PathId, why: Why, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        let old = self.paths.in_use();
+        if old == Some(path) || !self.allows(path.remote) {
+            return;
+        }
+        if let Some(old) = old {
+            if why.is_failure()
+                && let Some(facts) = self.paths.facts_mut(&old)
+            {
+                facts.penalty.failed(now);
+            }
+            let message = format!("path {old} -> {path}: {}", why.words(now));
+            scene
+                .out
+                .peer_event("path_switched", Level::Info, &self.label, message);
+            count(&why, now, scene);
+            self.switched = Some(now);
+        }
+        self.use_path(path, scene);
+        self.phase = Phase::Calm;
+        self.announce = Announce::default();
+        self.next_ping = Some(now);
+        if why.is_told() {
+            self.announce = Announce::at(now);
+        }
+        if why.is_proven() {
+            if self.state == PeerState::Suspect || why == Why::Answered {
+                self.set_state(PeerState::Up, "another path answered", scene);
+            }
+        } else {
+            self.doubt(now, true, now);
+        }
+        self.restart_candidates(scene);
+        self.ping_if_due(scene);
+    }
+
+    /// Tells the engine, without a word to anybody else.
+    pub(in crate::mesh) fn use_path(&mut self, path: PathId, scene: &mut Scene<'_>) {
+        self.paths.set_in_use(Some(path));
+        self.duplicated = None;
+        scene.out.engine(EngineCommand::SetPath {
+            peer: self.key,
+            path,
+        });
+    }
+
+    /// The kernel refused to send on `path`.
+    pub(in crate::mesh) fn send_failed(
+        &mut self,
+        path: PathId,
+        error: &str,
+        scene: &mut Scene<'_>,
+    ) {
+        let now = scene.now.instant;
+        let Some(path) = self.paths.find(path) else {
+            return;
+        };
+        if let Some(facts) = self.paths.facts_mut(&path) {
+            facts.refused = Some(now);
+        }
+        if self.paths.in_use() != Some(path) {
+            return;
+        }
+        let message = format!("sending to {path} failed: {error}");
+        scene
+            .out
+            .peer_event("send_failed", Level::Debug, &self.label, message);
+        if let Some(other) = self.paths.alternate(now) {
+            self.switch(other, Why::Refused(error.to_owned()), scene);
+        } else if self.paths.iter().any(|other| other.id != path) {
+            // Nothing is known to work: ask everywhere, also for a new session.
+            self.dial.ensure(now);
+            self.start_race(now, scene);
+            self.recover(scene);
+        }
+    }
+
+    /// Takes over new endpoints of the peer and own addresses. Moves at once if the path in use is gone.
+    pub(in crate::mesh) fn update_paths(&mut self, sources: &Sources, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        match self.paths.update(&self.endpoints, sources, now) {
+            Update::Kept => {}
+            Update::Renamed(path) => {
+                self.use_path(path, scene);
+                self.announce = Announce::at(now);
+            }
+            Update::Moved => {
+                self.announce = Announce::at(now);
+                self.probe_candidates_now(now);
+            }
+            Update::Gone => match self.paths.refuge(now) {
+                Some(path) => self.switch(path, Why::LocalChange, scene),
+                None => {
+                    self.paths.set_in_use(None);
+                    self.phase = Phase::Calm;
+                    self.dial.start(now);
+                }
+            },
+        }
+        if self.kind == PeerKind::External || !self.is_alive() {
+            self.announce = Announce::default();
+        }
+    }
+}
+
+fn count(why: &Why, now: Instant, scene: &mut Scene<'_>) {
+    let counters = &mut *scene.counters;
+    match why {
+        Why::Silent(since) => {
+            counters.switches_silent += 1;
+            counters.silence(now.saturating_duration_since(*since));
+        }
+        Why::Asked => counters.switches_asked += 1,
+        Why::Refused(_) | Why::LocalChange => counters.switches_local += 1,
+        Why::Better(_) => counters.switches_better += 1,
+        Why::First | Why::Answered | Why::Handshake | Why::Followed => {
+            counters.switches_other += 1;
+        }
+    }
+}
