@@ -44,6 +44,8 @@ pub const ONE_WAY_AFTER: Duration = Duration::from_secs(8);
 pub const PTO_UNKNOWN: Duration = Duration::from_millis(250);
 /// Least part of a probe timeout above the smoothed round trip: what scheduling on a busy host takes.
 pub const PTO_VARIANCE_FLOOR: Duration = Duration::from_millis(20);
+/// Most of it: suspicion is cheap, and a host with hiccups must not become blind to a dead path.
+pub const PTO_VARIANCE_CEILING: Duration = Duration::from_millis(250);
 /// Least probe timeout while nobody waits for data: no hurry, and fewer doubts on a busy host.
 pub const PTO_CALM: Duration = Duration::from_millis(100);
 /// Between pings on the path in use while data waits for an answer: several fit into
@@ -53,6 +55,8 @@ pub const PING_QUICK: Duration = Duration::from_millis(25);
 pub const PING_SLOW: Duration = Duration::from_millis(100);
 /// Silence after data was sent before the path in use is suspect: longer than common pauses.
 pub const SUSPECT_AFTER: Duration = Duration::from_millis(150);
+/// Doubt without an answer becomes suspicion after this, whatever is counted as missed.
+pub const DOUBT_LIMIT: Duration = Duration::from_secs(1);
 /// Missed pings for that. With 5 % loss each way one in a thousand such windows meets it, and then the
 /// race clears it.
 pub const SUSPECT_MISSES_QUICK: usize = 3;
@@ -110,6 +114,8 @@ pub const CONFIRM_PROBE: Duration = Duration::from_millis(200);
 /// Between probes of a path that is not in use: at first, and at most (times one for each
 /// [`PROBE_FULL_RATE_PEERS`] peers). Doubles while nothing changes, as in RFC 6206.
 pub const CANDIDATE_PROBE_MIN: Duration = Duration::from_secs(5);
+/// The same at first for a path that does not answer: a link that just came up gets its routes later.
+pub const CANDIDATE_RETRY: Duration = Duration::from_secs(1);
 /// See [`CANDIDATE_PROBE_MIN`].
 pub const CANDIDATE_PROBE_MAX: Duration = Duration::from_secs(30);
 /// A path no candidate names is forgotten without a packet for this long.

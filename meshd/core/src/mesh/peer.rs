@@ -166,8 +166,8 @@ impl Peer {
             Some(current) if current != path => {
                 let published = |id| self.paths.get(id).is_some_and(|path| path.kind.is_some());
                 let better = published(&path) && !published(&current);
-                if better || self.is_racing() || !self.is_alive() || self.kind == PeerKind::External
-                {
+                let calm = matches!(self.phase, Phase::Calm);
+                if better || !calm || !self.is_alive() || self.kind == PeerKind::External {
                     self.switch(path, Why::Handshake, scene);
                 }
             }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use mesh_proto::control::PeerState;
 
+use super::paths::Path;
 use super::peer::{Peer, PeerKind, Scene};
 use crate::data_plane::{EngineCommand, PathId};
 use crate::timing::{
-    DUPLICATE_FOR, DUPLICATE_MISSES, HIGHER_KEY_WAITS, HUNT, HUNT_DOWN, LOST_AFTER, PING_QUICK,
-    PING_SLOW, PTO_CALM, RACE, RACE_GRACE, RACE_IN_USE, SUSPECT_AFTER, SUSPECT_MISSES_QUICK,
-    SUSPECT_MISSES_SLOW,
+    DOUBT_LIMIT, DUPLICATE_FOR, DUPLICATE_MISSES, HIGHER_KEY_WAITS, HUNT, HUNT_DOWN, LOST_AFTER,
+    PING_QUICK, PING_SLOW, PTO_CALM, RACE, RACE_GRACE, RACE_IN_USE, SUSPECT_AFTER,
+    SUSPECT_MISSES_QUICK, SUSPECT_MISSES_SLOW,
 };
 
 pub(super) use self::pings::Announce;
@@ -130,6 +131,7 @@ impl Peer {
                 let next = missed
                     .into_iter()
                     .chain(late)
+                    .chain([doubt.from + DOUBT_LIMIT])
                     .fold(doubt.next, Instant::min);
                 Some((next.max(doubt.from), "doubt"))
             }
@@ -168,16 +170,21 @@ impl Peer {
             current.facts.rtt.timeout().max(RACE_GRACE)
         });
         let hopeless = !self.is_alive()
-            || self
-                .paths
-                .current()
-                .is_none_or(|current| current.facts.refused.is_some());
+            || self.paths.current().is_none_or(|current| {
+                current.facts.refused.is_some() || !self.has_answered(current)
+            });
         let until = if hopeless { now } else { now + grace };
         race.decide_at = Some(race.decide_at.map_or(until, |at| at.min(until)));
         self.phase = Phase::Race(race);
         if hopeless {
             self.recover(scene);
         }
+    }
+
+    /// `current` has answered since packets go there.
+    fn has_answered(&self, current: &Path) -> bool {
+        let answer = current.facts.last_answer;
+        answer.is_some_and(|at| self.switched.is_none_or(|since| at >= since))
     }
 
     /// The path in use works.
@@ -251,7 +258,7 @@ impl Peer {
         let missed = facts.missed_since(doubt.from);
         let pace = pace.max(facts.rtt.smoothed().unwrap_or_default() / share);
         let late = !doubt.quick || now >= doubt.since + SUSPECT_AFTER;
-        if missed >= enough && late {
+        if (missed >= enough && late) || now >= doubt.from + DOUBT_LIMIT {
             self.start_race(doubt.since, scene);
             self.recover(scene);
             return;

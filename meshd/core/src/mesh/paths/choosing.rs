@@ -77,7 +77,13 @@ impl Paths {
             self.known
                 .iter()
                 .filter(|path| Some(path.id) != self.in_use && path.facts.refused.is_none())
-                .min_by_key(|path| (path.facts.misses, path.place))
+                .min_by_key(|path| {
+                    (
+                        path.facts.last_answer.is_none(),
+                        path.facts.misses,
+                        path.place,
+                    )
+                })
                 .map(|path| path.id)
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::timing::{PTO_UNKNOWN, PTO_VARIANCE_FLOOR};
+use crate::timing::{PTO_UNKNOWN, PTO_VARIANCE_CEILING, PTO_VARIANCE_FLOOR};
 
 /// Smoothed round trip time.
 #[derive(Debug, Default, Clone, Copy)]
@@ -32,7 +32,7 @@ impl Rtt {
     /// How long an answer may take before it is missed (probe timeout).
     pub(in crate::mesh) fn timeout(&self) -> Duration {
         self.smoothed.map_or(PTO_UNKNOWN, |smoothed| {
-            smoothed + (self.variance * 4).max(PTO_VARIANCE_FLOOR)
+            smoothed + (self.variance * 4).clamp(PTO_VARIANCE_FLOOR, PTO_VARIANCE_CEILING)
         })
     }
 }

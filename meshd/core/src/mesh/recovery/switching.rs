@@ -106,8 +106,16 @@ impl Peer {
             if self.state == PeerState::Suspect || why == Why::Answered {
                 self.set_state(PeerState::Up, "another path answered", scene);
             }
-        } else {
+        } else if self
+            .paths
+            .current()
+            .is_some_and(|path| path.facts.is_good())
+        {
             self.doubt(now, true, now);
+        } else {
+            // A leap in the dark: whoever answers first gets the traffic.
+            self.start_race(now, scene);
+            self.recover(scene);
         }
         self.restart_candidates(scene);
         self.ping_if_due(scene);
