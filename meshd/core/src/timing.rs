@@ -45,7 +45,7 @@ pub const PTO_UNKNOWN: Duration = Duration::from_millis(250);
 /// Least part of a probe timeout above the smoothed round trip: what scheduling on a busy host takes.
 pub const PTO_VARIANCE_FLOOR: Duration = Duration::from_millis(20);
 /// Most of it: suspicion is cheap, and a host with hiccups must not become blind to a dead path.
-pub const PTO_VARIANCE_CEILING: Duration = Duration::from_millis(250);
+pub const PTO_VARIANCE_CEILING: Duration = Duration::from_millis(100);
 /// Least probe timeout while nobody waits for data: no hurry, and fewer doubts on a busy host.
 pub const PTO_CALM: Duration = Duration::from_millis(100);
 /// Between pings on the path in use while data waits for an answer: several fit into

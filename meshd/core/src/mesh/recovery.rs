@@ -127,10 +127,8 @@ impl Peer {
                     PTO_CALM
                 };
                 let missed = current.facts.next_miss(floor);
-                let late = Some(doubt.since + SUSPECT_AFTER).filter(|at| *at > doubt.next);
                 let next = missed
                     .into_iter()
-                    .chain(late)
                     .chain([doubt.from + DOUBT_LIMIT])
                     .fold(doubt.next, Instant::min);
                 Some((next.max(doubt.from), "doubt"))
@@ -167,7 +165,7 @@ impl Peer {
         self.duplicate(path, scene);
         race.lost_at = None;
         let grace = self.paths.current().map_or(RACE_GRACE, |current| {
-            current.facts.rtt.timeout().max(RACE_GRACE)
+            current.facts.rtt.timeout_within(RACE_GRACE).max(RACE_GRACE)
         });
         let hopeless = !self.is_alive()
             || self.paths.current().is_none_or(|current| {
@@ -263,8 +261,9 @@ impl Peer {
             self.recover(scene);
             return;
         }
+        let deadline = doubt.since + SUSPECT_AFTER;
         if doubt.quick
-            && missed >= DUPLICATE_MISSES
+            && (missed >= DUPLICATE_MISSES || now >= deadline)
             && let Some(other) = self.paths.alternate(now)
         {
             self.duplicate(other, scene);
@@ -272,6 +271,9 @@ impl Peer {
         if doubt.next <= now {
             self.ping(current, true, scene);
             doubt.next = now + pace;
+            if doubt.quick && deadline > now {
+                doubt.next = doubt.next.min(deadline);
+            }
         }
         self.phase = Phase::Doubt(doubt);
     }

@@ -31,8 +31,13 @@ impl Rtt {
 
     /// How long an answer may take before it is missed (probe timeout).
     pub(in crate::mesh) fn timeout(&self) -> Duration {
+        self.timeout_within(PTO_VARIANCE_CEILING)
+    }
+
+    /// The same with at most `ceiling` above the smoothed round trip time.
+    pub(in crate::mesh) fn timeout_within(&self, ceiling: Duration) -> Duration {
         self.smoothed.map_or(PTO_UNKNOWN, |smoothed| {
-            smoothed + (self.variance * 4).clamp(PTO_VARIANCE_FLOOR, PTO_VARIANCE_CEILING)
+            smoothed + (self.variance * 4).clamp(PTO_VARIANCE_FLOOR, ceiling)
         })
     }
 }
@@ -73,7 +78,12 @@ mod tests {
         }
         assert_eq!(rtt.timeout(), ms(40) + PTO_VARIANCE_FLOOR, "calm");
         rtt.sample(ms(200));
-        assert!(rtt.timeout() > ms(200), "one late answer is enough");
+        assert_eq!(
+            rtt.timeout(),
+            ms(60) + PTO_VARIANCE_CEILING,
+            "one late answer is enough"
+        );
+        assert_eq!(rtt.timeout_within(ms(70)), ms(130));
     }
 
     #[test]
