@@ -129,8 +129,22 @@ pub enum EngineCommand {
         /// What.
         bytes: Vec<u8>,
     },
+    /// Replaces the knowledge of own addresses that belong to one link each.
+    SetSources(Vec<SourceLink>),
     /// Asks for an [`EngineEvent::Sessions`].
     ReadSessions,
+}
+
+/// An own address whose packets to certain destinations leave by its own link, even where the host's
+/// best route is another one: the second uplink has a default route too, only a worse one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLink {
+    /// The address.
+    pub address: IpAddr,
+    /// Interface index.
+    pub link: u32,
+    /// What routes of that link lead to; few, none inside another.
+    pub leads: Arc<[IpNet]>,
 }
 
 /// State of one peer's session, as the engine knows it.

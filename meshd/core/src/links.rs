@@ -18,6 +18,23 @@ pub struct LinkSnapshot {
     pub default_v4: Option<u32>,
     /// Index of the link the IPv6 default route leaves by.
     pub default_v6: Option<u32>,
+    /// Unicast routes of the main table by the links they leave by, all default routes among them,
+    /// sorted; the widest [`MAX_LINK_ROUTES`] if there are more.
+    pub routes: Vec<LinkRoute>,
+    /// Source prefixes for which policy rules name tables of their own, sorted; any rule but ours.
+    pub ruled_sources: Vec<IpNet>,
+}
+
+/// Routes kept of one reading.
+pub const MAX_LINK_ROUTES: usize = 1024;
+
+/// A prefix that is reached over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkRoute {
+    /// Where to.
+    pub prefix: IpNet,
+    /// Interface index.
+    pub link: u32,
 }
 
 /// One link.

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use meshd_core::data_plane::SourceLink;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -49,6 +50,8 @@ pub(super) struct UdpSockets {
     /// None on hosts without IPv6.
     v6: Option<UdpPort>,
     port: u16,
+    /// Own addresses that have a link of their own.
+    sources: Vec<SourceLink>,
 }
 
 /// One socket.
@@ -79,12 +82,22 @@ impl UdpSockets {
             Err(EngineError::Io { source, .. }) if is_without_ipv6(&source) => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { v4, v6, port })
+        Ok(Self {
+            v4,
+            v6,
+            port,
+            sources: Vec::new(),
+        })
     }
 
     /// The port in use.
     pub(super) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Replaces what is known of own addresses and their links.
+    pub(super) fn set_sources(&mut self, sources: Vec<SourceLink>) {
+        self.sources = sources;
     }
 
     /// The descriptor to wait on; none on a host without that family.
@@ -137,7 +150,7 @@ impl UdpSockets {
         outgoing: impl Iterator<Item = Outgoing<'a>>,
     ) -> io::Result<usize> {
         match self.port_of(family) {
-            Some(port) => messages::send(port.socket.as_fd(), outgoing),
+            Some(port) => messages::send(port.socket.as_fd(), &self.sources, outgoing),
             None => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use ipnet::IpNet;
-use meshd_core::links::{Link, LinkAddress, LinkSnapshot};
+use meshd_core::links::{Link, LinkAddress, LinkRoute, LinkSnapshot, MAX_LINK_ROUTES};
 use meshd_core::network::{Family, TABLE_MAIN};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage};
@@ -12,10 +12,11 @@ use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteProtocol, RouteScope,
     RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::connection::{Connection, NetlinkError};
 use super::netlink::Netlink;
-use super::observe::{FAMILIES, list_addresses, list_routes};
+use super::observe::{FAMILIES, list_addresses, list_routes, list_rules};
 use super::{address, interface, route};
 
 impl Netlink {
@@ -58,7 +59,15 @@ impl Netlink {
             for message in &routes {
                 sort_route(message, loopback, ours, &mut snapshot);
             }
+            snapshot.routes.extend(link_routes(&routes, ours));
+            let rules = list_rules(&self.connection, family)
+                .await
+                .map_err(NetlinkError::reading("rules"))?;
+            snapshot.ruled_sources.extend(ruled_sources(&rules));
         }
+        keep_widest(&mut snapshot.routes);
+        snapshot.ruled_sources.sort_unstable();
+        snapshot.ruled_sources.dedup();
         snapshot.on_link.sort_unstable();
         snapshot.on_link.dedup();
         snapshot.via_tunnel.sort_unstable();
@@ -112,6 +121,52 @@ pub(super) fn default_links(routes: &[RouteMessage], ours: Option<u32>) -> Vec<u
 
 fn default_route(routes: &[RouteMessage], ours: Option<u32>) -> Option<u32> {
     default_links(routes, ours).first().copied()
+}
+
+/// Every usable unicast route with each link that it leaves by.
+fn link_routes(routes: &[RouteMessage], ours: Option<u32>) -> impl Iterator<Item = LinkRoute> {
+    let dead = RouteFlags::Dead | RouteFlags::Linkdown;
+    routes
+        .iter()
+        .filter(move |message| {
+            message.header.kind == RouteType::Unicast && !message.header.flags.intersects(dead)
+        })
+        .filter_map(|message| Some((route::prefix(message)?, outputs(message))))
+        .filter(|(prefix, _)| !is_scoped(*prefix))
+        .flat_map(|(prefix, links)| {
+            links
+                .into_iter()
+                .map(move |link| LinkRoute { prefix, link })
+        })
+        .filter(move |route| Some(route.link) != ours)
+}
+
+/// Bounds the routes: those that lead to most stay.
+fn keep_widest(routes: &mut Vec<LinkRoute>) {
+    routes.sort_unstable();
+    routes.dedup();
+    if routes.len() > MAX_LINK_ROUTES {
+        routes.sort_by_key(|route| route.prefix.prefix_len());
+        routes.truncate(MAX_LINK_ROUTES);
+        routes.sort_unstable();
+    }
+}
+
+/// Source prefixes that rules send to tables of their own. Ours name none.
+fn ruled_sources(rules: &[RuleMessage]) -> impl Iterator<Item = IpNet> {
+    rules
+        .iter()
+        .filter(|rule| rule.header.action == RuleAction::ToTable && rule.header.src_len > 0)
+        .filter_map(|rule| {
+            let source = rule
+                .attributes
+                .iter()
+                .find_map(|attribute| match attribute {
+                    RuleAttribute::Source(address) => Some(*address),
+                    _ => None,
+                })?;
+            IpNet::new(source, rule.header.src_len).ok()
+        })
 }
 
 async fn list_links(connection: &Connection) -> io::Result<Vec<LinkMessage>> {

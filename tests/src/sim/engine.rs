@@ -144,6 +144,8 @@ impl Engine {
                 peer: None,
                 learned: false,
             }),
+            // Virtual hosts send from the link of the address anyway.
+            EngineCommand::SetSources(_) => {}
             EngineCommand::ReadSessions => {
                 let sessions = self.peers.values().map(Peer::state).collect();
                 self.out.events.push(EngineEvent::Sessions(sessions));

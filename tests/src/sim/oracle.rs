@@ -8,7 +8,6 @@ use super::NodeId;
 use super::checks::{Table, Verdict, Violation, is_across, seconds};
 use super::nat::Dependence;
 use super::net::{INTERNET, Interface, Place};
-use super::seam;
 use super::world::World;
 
 /// Packets sent each way to see whether a pair talks.
@@ -113,17 +112,12 @@ impl World {
             && self.net.loss_ppm(here, there) < 300_000;
         let default = |node: NodeId, nic| self.net.default_interface(node) == Some(nic);
         let (first, second) = (default(a, i), default(b, j));
-        open && (seam::EVERY_SOURCE || first || second)
-            && if one.realm == other.realm {
-                true
-            } else if other.realm == INTERNET {
-                // Only who is behind the NAT can begin.
-                seam::EVERY_SOURCE || first
-            } else if one.realm == INTERNET {
-                seam::EVERY_SOURCE || second
-            } else {
-                first && second && self.is_punchable(a, one) && self.is_punchable(b, other)
-            }
+        // Who is behind a NAT begins.
+        open && if one.realm == other.realm || [one.realm, other.realm].contains(&INTERNET) {
+            true
+        } else {
+            first && second && self.is_punchable(a, one) && self.is_punchable(b, other)
+        }
     }
 
     /// True if others can send to this node behind its NAT once it sends to them: the mapping is the

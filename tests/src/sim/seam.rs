@@ -21,7 +21,3 @@ pub(super) fn is_same(in_use: PathId, path: PathId) -> bool {
 
 /// Data without any answer for so long is told of, and again each time.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
-
-/// True if the core chooses the local address of paths. Until then packets leave by the interface of
-/// the default route, or from where the far end was heard.
-pub(super) const EVERY_SOURCE: bool = false;

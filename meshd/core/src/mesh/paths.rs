@@ -163,7 +163,7 @@ impl Paths {
             let heir = |path: &&Path| self.same(sources, &old, &path.id);
             next.iter().find(heir).map(|path| path.id)
         });
-        let moved = self.sources.is_known() && self.sources != *sources;
+        let moved = self.sources.is_known() && !self.sources.same_addresses(sources);
         self.known = next;
         self.sources = sources.clone();
         match (self.in_use, heir) {

@@ -52,7 +52,11 @@ impl Mesh {
         self.release_prefixes(&wanted);
         if self.host.links_known() {
             let advertised = &self.settings.networks.advertise;
-            self.sources = Sources::new(links, &self.own_addresses, advertised);
+            let sources = Sources::new(links, &self.own_addresses, advertised);
+            if sources != self.sources {
+                self.out.engine(EngineCommand::SetSources(sources.links()));
+                self.sources = sources;
+            }
         }
         let mut fresh = 0;
         for (key, wanted) in wanted {

@@ -66,9 +66,9 @@ impl Host {
                     link(2, &["10.1.0.2/24", "2001:db8:1::2/64"]),
                 ],
                 on_link: parse(&["10.0.9.0/24", "10.1.0.0/24"]),
-                via_tunnel: Vec::new(),
                 default_v4: Some(2),
                 default_v6: Some(2),
+                ..LinkSnapshot::default()
             },
             discovery: Vec::new(),
         }

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
+use meshd_core::data_plane::SourceLink;
+
 use super::super::path::Route;
 
 /// Messages in one call at most.
@@ -62,6 +64,7 @@ union Name {
 /// What was wrong with the first; nothing was sent then.
 pub(super) fn send<'a>(
     socket: BorrowedFd<'_>,
+    sources: &[SourceLink],
     messages: impl Iterator<Item = Outgoing<'a>>,
 ) -> io::Result<usize> {
     let mut count = 0;
@@ -86,7 +89,7 @@ pub(super) fn send<'a>(
         header.msg_iovlen = 1;
         header.msg_control = controls[at].as_mut_ptr().cast();
         header.msg_controllen = size_of::<Control>() as _;
-        header.msg_controllen = fill_control(header, &message) as _;
+        header.msg_controllen = fill_control(header, &message, sources) as _;
         count = at + 1;
     }
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -232,12 +235,13 @@ const fn v6_address(address: Ipv6Addr) -> libc::in6_addr {
 }
 
 /// Writes the control messages of `message` into the header's control buffer; how long they are.
-fn fill_control(header: &libc::msghdr, message: &Outgoing<'_>) -> usize {
+fn fill_control(header: &libc::msghdr, message: &Outgoing<'_>, sources: &[SourceLink]) -> usize {
     let mut used = 0;
+    let link = link_of(message.route, sources).unwrap_or(0);
     match (message.route.remote, message.route.local) {
         (SocketAddr::V4(_), Some(IpAddr::V4(local))) => {
             let info = libc::in_pktinfo {
-                ipi_ifindex: 0,
+                ipi_ifindex: link as _,
                 ipi_spec_dst: v4_address(local),
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
@@ -246,7 +250,7 @@ fn fill_control(header: &libc::msghdr, message: &Outgoing<'_>) -> usize {
         (SocketAddr::V6(_), Some(IpAddr::V6(local))) => {
             let info = libc::in6_pktinfo {
                 ipi6_addr: v6_address(local),
-                ipi6_ifindex: 0,
+                ipi6_ifindex: link as _,
             };
             put(
                 header,
@@ -262,6 +266,16 @@ fn fill_control(header: &libc::msghdr, message: &Outgoing<'_>) -> usize {
         put(header, &mut used, libc::SOL_UDP, libc::UDP_SEGMENT, segment);
     }
     used
+}
+
+/// The link that packets of this route leave by, if it is known to lead there; else the host's routes
+/// choose.
+fn link_of(route: Route, sources: &[SourceLink]) -> Option<u32> {
+    let local = route.local?;
+    let source = sources.iter().find(|source| source.address == local)?;
+    let to = route.remote.ip();
+    let leads = source.leads.iter().any(|prefix| prefix.contains(&to));
+    leads.then_some(source.link)
 }
 
 /// Appends one control message behind the first `used` bytes.

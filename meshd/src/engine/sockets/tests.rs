@@ -167,3 +167,32 @@ fn an_error_of_a_later_message_leaves_the_earlier_ones_sent() {
 fn open_sockets(offloads: Offloads) -> UdpSockets {
     UdpSockets::open(0, 0, offloads).unwrap()
 }
+
+#[test]
+fn a_source_leaves_by_its_own_link_where_that_leads() {
+    let mut sockets = UdpSockets::open(0, 0, Offloads::ALL).unwrap();
+    let there = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let route = Route {
+        local: Some([127, 0, 0, 2].into()),
+        remote: there.local_addr().unwrap(),
+    };
+    let source = |link, leads: &str| SourceLink {
+        address: [127, 0, 0, 2].into(),
+        link,
+        leads: [leads.parse().unwrap()].into(),
+    };
+    // There is no such link: whoever insists on it fails.
+    sockets.set_sources(vec![source(0x7fff_fff0, "127.0.0.0/8")]);
+    assert!(sockets.send(route, b"no").is_err());
+    sockets.set_sources(vec![source(0x7fff_fff0, "10.0.0.0/8")]);
+    sockets.send(route, b"elsewhere").unwrap();
+    sockets.set_sources(vec![source(1, "127.0.0.0/8")]);
+    sockets.send(route, b"loopback").unwrap();
+    let mut buffer = [0; 100];
+    let (count, from) = there.recv_from(&mut buffer).unwrap();
+    assert_eq!(
+        (&buffer[..count], from.ip()),
+        (&b"elsewhere"[..], route.local.unwrap())
+    );
+    assert_eq!(there.recv_from(&mut buffer).unwrap().0, 8);
+}

@@ -57,6 +57,7 @@ impl Worker {
                 };
                 self.wire.send_datagram(now, route, &bytes);
             }
+            EngineCommand::SetSources(sources) => self.wire.set_sources(sources),
             EngineCommand::ReadSessions => {
                 let states = self.peers.sorted().map(Peer::state).collect();
                 self.wire.insist(EngineEvent::Sessions(states));

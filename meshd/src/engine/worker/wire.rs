@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mesh_proto::WgPublicKey;
-use meshd_core::data_plane::{EngineEvent, PathId};
+use meshd_core::data_plane::{EngineEvent, PathId, SourceLink};
 
 use crate::engine::arrivals::Arrivals;
 use crate::engine::counters::{EngineCounters, add, count};
@@ -48,6 +48,11 @@ impl Wire {
             counters,
             datagram_failed: PathLimiter::default(),
         }
+    }
+
+    /// Replaces what is known of own addresses and their links.
+    pub(super) fn set_sources(&mut self, sources: Vec<SourceLink>) {
+        self.sockets.set_sources(sources);
     }
 
     /// The UDP port.

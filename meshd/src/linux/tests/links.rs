@@ -1,7 +1,7 @@
 //! Reading the host's links.
 
 use ipnet::IpNet;
-use meshd_core::links::{Link, LinkAddress};
+use meshd_core::links::{Link, LinkAddress, LinkRoute, MAX_LINK_ROUTES};
 
 use super::namespace::{connect, in_namespace, ip, netlink, uplink};
 use crate::linux::tun::Tun;
@@ -111,5 +111,55 @@ fn the_best_default_route_outside_the_tunnel_counts() {
         let snapshot = netlink.read_links().await.unwrap();
         assert_eq!(snapshot.default_v4, Some(index("eth1")));
         assert_eq!(snapshot.default_v6, None);
+    });
+}
+
+#[test]
+fn routes_are_known_by_their_links_and_sources_by_their_rules() {
+    in_namespace(|| async {
+        uplink();
+        connect("eth1", "far1");
+        ip("address add 10.3.0.1/24 dev eth1");
+        ip("route add 10.88.0.0/16 via 10.3.0.254");
+        ip("route add default via 10.3.0.254 metric 500");
+        ip("route add unreachable 10.90.0.0/16");
+        ip("rule add from 10.3.0.0/24 lookup 77");
+        ip("rule add from 10.9.0.0/24 prohibit");
+        ip("-6 rule add from fd03::/64 lookup 77");
+        let _tun = Tun::open("mesh0", 0).unwrap();
+        ip("link set mesh0 up");
+        ip("route add 10.99.0.0/16 dev mesh0");
+        let snapshot = netlink().await.read_links().await.unwrap();
+        assert_eq!(snapshot.ruled_sources, nets(&["10.3.0.0/24", "fd03::/64"]));
+        let has = |prefix: &str, link: &str| {
+            let prefix: IpNet = prefix.parse().unwrap();
+            let link = index(link);
+            let same = |route: &&LinkRoute| route.prefix == prefix && route.link == link;
+            snapshot.routes.iter().filter(same).count() == 1
+        };
+        assert!(has("10.3.0.0/24", "eth1") && has("10.88.0.0/16", "eth1"));
+        assert!(has("0.0.0.0/0", "eth0") && has("0.0.0.0/0", "eth1"));
+        assert!(has("::/0", "eth0") && has("10.1.0.0/24", "eth0"));
+        assert!(!has("10.99.0.0/16", "mesh0") && snapshot.routes.is_sorted());
+        let refused: IpNet = "10.90.0.0/16".parse().unwrap();
+        assert!(snapshot.routes.iter().all(|route| route.prefix != refused));
+    });
+}
+
+#[test]
+fn a_host_with_many_routes_keeps_the_widest() {
+    in_namespace(|| async {
+        uplink();
+        let lines: Vec<String> = (0..1100)
+            .map(|n| format!("route add 100.64.{}.{}/32 via 10.1.0.254", n / 256, n % 256))
+            .collect();
+        let batch = std::env::temp_dir().join(format!("meshd-routes-{}", std::process::id()));
+        std::fs::write(&batch, lines.join("\n")).unwrap();
+        ip(&format!("-batch {}", batch.display()));
+        std::fs::remove_file(&batch).unwrap();
+        let snapshot = netlink().await.read_links().await.unwrap();
+        assert_eq!(snapshot.routes.len(), MAX_LINK_ROUTES);
+        let default: IpNet = "0.0.0.0/0".parse().unwrap();
+        assert!(snapshot.routes.iter().any(|route| route.prefix == default));
     });
 }

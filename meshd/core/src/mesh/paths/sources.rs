@@ -1,20 +1,38 @@
 //! Sources: which own addresses a path can leave from, and all paths to a list of endpoints.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::path::{Facts, Path, Place};
 use super::{MAX_PATHS, MAX_SOURCES};
 use crate::candidates::RankedEndpoint;
-use crate::data_plane::PathId;
+use crate::data_plane::{PathId, SourceLink};
 use crate::links::LinkSnapshot;
 use crate::network::Family;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Prefixes that one link leads to; more do not help to choose.
+const MAX_LEADS: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
     address: IpAddr,
     subnet: IpNet,
+    link: u32,
+    /// What routes of its link lead to. None if that is not known, or if rules of the host decide.
+    leads: Option<Arc<[IpNet]>>,
+}
+
+impl Source {
+    /// True if packets from here to `remote` leave by the link of the address, for all that is known.
+    /// Others would look forged to the routers there.
+    fn leads_to(&self, remote: IpAddr) -> bool {
+        let contains = |prefix: &IpNet| prefix.contains(&remote);
+        self.leads
+            .as_ref()
+            .is_none_or(|leads| leads.iter().any(contains))
+    }
 }
 
 /// One address per link and family, those of default routes first.
@@ -56,6 +74,8 @@ impl Sources {
                     let source = Source {
                         address: one.address.addr(),
                         subnet: one.address.trunc(),
+                        link: link.index,
+                        leads: leads(links, link.index, one.address.addr()),
                     };
                     found.push((default != Some(link.index), source));
                 }
@@ -97,9 +117,33 @@ impl Sources {
             Family::V6 => self.elsewhere_v6,
         };
         let open = elsewhere.then_some(None);
-        open.into_iter()
-            .chain(same.into_iter().map(|source| Some(source.address)))
-            .collect()
+        let leading = same
+            .into_iter()
+            .filter(|source| source.leads_to(remote.ip()))
+            .map(|source| Some(source.address));
+        let all: Vec<_> = open.into_iter().chain(leading).collect();
+        if all.is_empty() { vec![None] } else { all }
+    }
+
+    /// True if both have the same addresses on the same links.
+    pub(in crate::mesh) fn same_addresses(&self, other: &Self) -> bool {
+        let ends = |sources: &Self| -> Vec<(IpAddr, u32)> {
+            let found = sources.found.iter();
+            found.map(|source| (source.address, source.link)).collect()
+        };
+        self.host == other.host && ends(self) == ends(other)
+    }
+
+    /// What the engine has to know of them.
+    pub(in crate::mesh) fn links(&self) -> Vec<SourceLink> {
+        let known = |source: &Source| {
+            Some(SourceLink {
+                address: source.address,
+                link: source.link,
+                leads: source.leads.clone()?,
+            })
+        };
+        self.found.iter().filter_map(known).collect()
     }
 
     /// The path of a packet that came by `arrival`, if none is known: without the local address where
@@ -168,6 +212,25 @@ impl Sources {
         }
         paths
     }
+}
+
+/// What `link` leads to from `address`.
+fn leads(links: &LinkSnapshot, link: u32, address: IpAddr) -> Option<Arc<[IpNet]>> {
+    let ruled = links.ruled_sources.iter().any(|net| net.contains(&address));
+    if links.routes.is_empty() || ruled {
+        return None;
+    }
+    let family = Family::of(address);
+    let prefixes: Vec<IpNet> = links
+        .routes
+        .iter()
+        .filter(|route| route.link == link && Family::of(route.prefix.addr()) == family)
+        .map(|route| route.prefix)
+        .collect();
+    let mut prefixes = IpNet::aggregate(&prefixes);
+    prefixes.sort_by_key(|prefix| (prefix.prefix_len(), *prefix));
+    prefixes.truncate(MAX_LEADS);
+    Some(prefixes.into())
 }
 
 fn usable_addresses(links: &LinkSnapshot) -> Vec<IpAddr> {

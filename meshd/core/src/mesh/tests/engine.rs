@@ -146,6 +146,7 @@ impl FakeEngine {
             EngineCommand::SendDatagram { path, bytes } => {
                 out.push((Duration::ZERO, path, Packet::Datagram(bytes)));
             }
+            EngineCommand::SetSources(_) => {}
             EngineCommand::ReadSessions => events.push(self.sessions()),
         }
         (out, events)

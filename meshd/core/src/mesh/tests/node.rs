@@ -8,7 +8,7 @@ use mesh_proto::record::{BackendKind, TopologyMode};
 use mesh_proto::{ClusterSecret, IdentityKey, MeshId, StateId, VerifiedEnvelope, WgPrivateKey};
 
 use super::engine::FakeEngine;
-use crate::links::{Link, LinkAddress, LinkSnapshot};
+use crate::links::{Link, LinkAddress, LinkRoute, LinkSnapshot};
 use crate::mesh::{NodeKeys, Start};
 use crate::network::NetworkState;
 use crate::persistent::PersistentState;
@@ -162,10 +162,18 @@ impl Node {
                 .iter()
                 .map(|link| link.addresses[0].address.trunc())
                 .collect(),
+            routes: links
+                .iter()
+                .map(|link| LinkRoute {
+                    prefix: IpNet::new(link.addresses[0].address.addr(), 16)
+                        .unwrap()
+                        .trunc(),
+                    link: link.index,
+                })
+                .collect(),
             links,
-            via_tunnel: Vec::new(),
             default_v4: Some(2),
-            default_v6: None,
+            ..LinkSnapshot::default()
         }
     }
 
