@@ -8,6 +8,7 @@ mod foundation;
 mod leftovers;
 mod metrics;
 mod network_task;
+mod pings;
 mod queries;
 mod reload;
 mod service_manager;

@@ -15,7 +15,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mesh_proto::control::{Explain, Left, Members, Paths, Peers, ShowConf, Status, Topology};
+use mesh_proto::control::{
+    Explain, Left, Members, Paths, Peers, Pinged, ShowConf, Status, Topology,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +54,13 @@ pub enum ControlRequest {
         name: String,
         /// Where the answer goes.
         reply: Reply<Paths>,
+    },
+    /// `GET /v1/ping/{name}`: one question through the tunnel.
+    Ping {
+        /// Display name, unique name or id of the peer.
+        name: String,
+        /// Where the answer goes.
+        reply: Reply<Pinged>,
     },
     /// `GET /v1/topology`.
     Topology(Reply<Topology>),

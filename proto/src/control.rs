@@ -5,6 +5,7 @@
 
 mod events;
 mod explain;
+mod ping;
 mod words;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -19,6 +20,7 @@ use crate::record::BackendKind;
 
 pub use events::{EventLevel, EventRecord, Events};
 pub use explain::{Explain, ExplainVerdict};
+pub use ping::Pinged;
 
 /// Version of every JSON document below.
 pub const CONTROL_VERSION: u32 = 1;

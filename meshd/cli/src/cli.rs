@@ -75,6 +75,15 @@ pub(crate) enum Command {
         #[arg(value_name = "IP")]
         address: IpAddr,
     },
+    /// Ask a peer through the tunnel, and show which path answered
+    Ping {
+        /// Name or id of the peer
+        #[arg(value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// How many times, a second apart
+        #[arg(long, short, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+    },
     /// What happened: the last 1,000 events of this node
     Events {
         /// Go on printing what happens, until Ctrl-C

@@ -9,6 +9,7 @@ mod leave;
 mod members;
 mod paths;
 mod peers;
+mod ping;
 mod showconf;
 mod status;
 mod topology;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Paths { name } => paths::run(&session, &name),
         Command::Topology { format } => topology::run(&session, format),
         Command::Explain { address } => explain::run(&session, address),
+        Command::Ping { name, count } => ping::run(&session, &name, count),
         Command::Events { follow } => events::run(&session, follow),
         Command::Filter(FilterCommand::Test(test)) => filter::run(&session, &test),
         Command::Cluster(ClusterCommand::Init { dir }) => cluster::init(&session, &dir),

@@ -59,6 +59,7 @@ fn every_field_is_documented() {
     collect(&sample::members(), &mut names);
     collect(&sample::paths(), &mut names);
     collect(&sample::events(), &mut names);
+    collect(&sample::pinged(), &mut names);
     collect(&sample::topology(), &mut names);
     collect(&sample::explain(), &mut names);
     names.sort();

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use mesh_proto::control::{
     CONTROL_VERSION, CandidateStatus, DiscoveryStatus, EventLevel, EventRecord, Events, Explain,
     ExplainVerdict, LinkKind, LinkState, MemberStatus, Members, NodeState, Path, PathState, Paths,
-    Peer, PeerState, Peers, Problem, RefusedPrefix, Status, Topology, TopologyLink, TopologyNode,
-    TopologyZone,
+    Peer, PeerState, Peers, Pinged, Problem, RefusedPrefix, Status, Topology, TopologyLink,
+    TopologyNode, TopologyZone,
 };
 use mesh_proto::record::BackendKind;
 use mesh_proto::{CandidateKind, ClusterId, MemberId, WgPublicKey};
@@ -245,6 +245,27 @@ pub(crate) fn events() -> Events {
             ),
         ],
     }
+}
+
+pub(crate) fn pinged() -> [Pinged; 2] {
+    let answered = Pinged {
+        version: VERSION,
+        name: "ber-1".to_owned(),
+        state: PeerState::Up,
+        rtt_ms: Some(0.42),
+        endpoint: Some("203.0.113.3:51840".parse().unwrap()),
+        local: Some("192.0.2.9".parse().unwrap()),
+        path_kind: Some(CandidateKind::Reflexive),
+    };
+    let silent = Pinged {
+        state: PeerState::Suspect,
+        rtt_ms: None,
+        endpoint: None,
+        local: None,
+        path_kind: None,
+        ..answered.clone()
+    };
+    [answered, silent]
 }
 
 pub(crate) fn explain() -> Explain {

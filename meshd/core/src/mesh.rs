@@ -20,6 +20,7 @@ mod peer;
 mod peer_paths;
 mod peer_set;
 mod peering;
+mod pinging;
 mod problems;
 mod publish;
 mod publishing;
@@ -31,6 +32,7 @@ mod server_events;
 mod servers;
 mod shared_fate;
 mod showconf;
+mod start;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -47,10 +49,7 @@ use std::time::Instant;
 use ipnet::{IpNet, Ipv6Net};
 use mesh_proto::control::{Explain, Members, Paths, Peers, ShowConf, Status, Topology};
 use mesh_proto::mesh_address::{mesh_address, mesh_prefix};
-use mesh_proto::{
-    ClusterKeys, ClusterSecret, IdentityKey, MemberId, StateId, VerifiedEnvelope, WgPrivateKey,
-    WgPublicKey,
-};
+use mesh_proto::{ClusterKeys, MemberId, VerifiedEnvelope, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -61,6 +60,7 @@ use self::names::Names;
 use self::outbox::Outbox;
 use self::paths::Sources;
 use self::peer::Peer;
+use self::pinging::Pings;
 use self::publishing::Publisher;
 use self::reflexive::Reflexive;
 use self::reports::Reporter;
@@ -72,41 +72,15 @@ use crate::candidates::Gathered;
 use crate::data_plane::EngineCommand;
 use crate::filter::FilterProgram;
 use crate::network::NetworkState;
-use crate::persistent::PersistentState;
 use crate::timing::{HOUSEKEEPING, SESSIONS_INTERVAL};
 use crate::{Action, Event, Input, Now, RecoveryCounters, Settings};
 
 pub use self::membership::{MAX_MEMBERS, MAX_RECORD_BYTES};
+pub use self::pinging::{PingRefusal, PingTicket};
+pub use self::start::{NodeKeys, Start};
 
 /// Passes over timers that are due in one call: a recomputation makes peers, which are dialled at once.
 const PASSES: usize = 4;
-
-/// Keys and ids of one node. The identity and WireGuard keys are made once; the state id lives as long as
-/// the WireGuard device's sessions do.
-#[derive(Debug, Clone)]
-pub struct NodeKeys {
-    /// Signs what the node publishes.
-    pub identity: IdentityKey,
-    /// WireGuard private key.
-    pub wireguard: WgPrivateKey,
-    /// State id of the sessions.
-    pub state_id: StateId,
-}
-
-/// Material a [`Mesh`] starts from.
-#[derive(Debug)]
-pub struct Start {
-    /// Validated settings.
-    pub settings: Settings,
-    /// Cluster secret.
-    pub secret: ClusterSecret,
-    /// Keys of this node.
-    pub keys: NodeKeys,
-    /// The disk cache; default for a new node.
-    pub cache: PersistentState,
-    /// Randomness for nonces and jitter.
-    pub seed: [u8; 32],
-}
 
 /// A report as fetched from a server: the sealed report and its age in seconds.
 #[derive(Debug, Clone)]
@@ -138,6 +112,7 @@ pub struct Mesh {
     publisher: Publisher,
     reporter: Reporter,
     reflexive: Reflexive,
+    pings: Pings,
     /// Peers by WireGuard key: members across a boundary, members on their way out, external ones.
     peers: BTreeMap<WgPublicKey, Peer>,
     /// Members that keep a tunnel although both records say native.
@@ -188,6 +163,7 @@ impl Mesh {
             publisher: Publisher::new(start.cache.record_sequence, own_record),
             reporter: Reporter::new(start.cache.report_sequence),
             reflexive: Reflexive::default(),
+            pings: Pings::default(),
             peers: BTreeMap::new(),
             kept: BTreeSet::new(),
             key_clashes: BTreeSet::new(),

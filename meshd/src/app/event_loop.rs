@@ -95,10 +95,12 @@ impl EventLoop {
         let mut housekeeping = interval(HOUSEKEEPING);
         loop {
             self.carry_out();
+            self.queries.pings.answer(&mut self.mesh, now());
             if let Some(stop) = self.stop {
                 return stop;
             }
             let due = self.mesh.poll_timeout().map(|(instant, _)| instant);
+            let due = due.into_iter().chain(self.queries.pings.next_due()).min();
             tokio::select! {
                 event = sources.engine.recv() => {
                     let Some(event) = event else { return Stop::EngineFailed };

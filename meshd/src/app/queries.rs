@@ -6,6 +6,7 @@ use meshd_core::mesh::FetchedReport;
 use meshd_core::{Input, Mesh, Now};
 use tokio::sync::{mpsc, oneshot};
 
+use super::pings::Pings;
 use crate::control::{ControlRequest, Refusal, Reply};
 use crate::discovery::DiscoveryClient;
 
@@ -22,6 +23,8 @@ pub(super) struct Queries {
     ready: mpsc::Sender<ReadyTopology>,
     /// Clients that wait for a leave to be published.
     leaving: Vec<Reply<Left>>,
+    /// Clients that wait for a peer's answer.
+    pub(super) pings: Pings,
 }
 
 impl Queries {
@@ -32,6 +35,7 @@ impl Queries {
             Self {
                 ready,
                 leaving: Vec::new(),
+                pings: Pings::default(),
             },
             receiver,
         )
@@ -52,6 +56,7 @@ impl Queries {
             ControlRequest::Paths { name, reply } => {
                 send(reply, mesh.paths(&name, now).ok_or_else(|| no_peer(&name)));
             }
+            ControlRequest::Ping { name, reply } => self.pings.start(&name, reply, mesh, now),
             ControlRequest::Topology(reply) => self.fetch_reports(reply, mesh, discovery),
             ControlRequest::Explain { address, reply } => {
                 send(reply, Ok(mesh.explain(address, now)));
@@ -103,12 +108,12 @@ impl ReadyTopology {
     }
 }
 
-fn send<T>(reply: oneshot::Sender<Result<T, Refusal>>, answer: Result<T, Refusal>) {
+pub(super) fn send<T>(reply: oneshot::Sender<Result<T, Refusal>>, answer: Result<T, Refusal>) {
     // A client that hung up does not want the answer.
     let _ = reply.send(answer);
 }
 
-fn no_peer(name: &str) -> Refusal {
+pub(super) fn no_peer(name: &str) -> Refusal {
     Refusal::not_found(format!(
         "no peer is called {name:?}; `meshctl peers` lists them (nodes of the own zone are no peers)"
     ))

@@ -46,6 +46,7 @@ pub(super) fn router(
         .route("/v1/peers", get(peers))
         .route("/v1/members", get(members))
         .route("/v1/paths/{name}", get(paths))
+        .route("/v1/ping/{name}", get(ping))
         .route("/v1/topology", get(topology))
         .route("/v1/explain/{address}", get(explain))
         .route("/v1/showconf", get(show_conf))
@@ -71,6 +72,10 @@ async fn members(State(desk): Shared) -> Response {
 async fn paths(State(desk): Shared, Path(name): Path<String>) -> Response {
     desk.ask(|reply| ControlRequest::Paths { name, reply })
         .await
+}
+
+async fn ping(State(desk): Shared, Path(name): Path<String>) -> Response {
+    desk.ask(|reply| ControlRequest::Ping { name, reply }).await
 }
 
 async fn topology(State(desk): Shared) -> Response {

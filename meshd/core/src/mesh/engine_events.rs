@@ -75,6 +75,9 @@ impl Mesh {
         let Some(probe) = Probe::decode(payload) else {
             return;
         };
+        if self.pings.answered(peer, &probe, path, now.instant) {
+            return;
+        }
         let waits = self.with_peer(peer, now, |peer, scene| {
             let held = peer.probe(path, &probe, scene);
             let news = held > peer.boundary.held_by_peer;

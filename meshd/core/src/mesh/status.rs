@@ -94,16 +94,21 @@ impl Mesh {
     }
 
     pub(super) fn build_paths(&self, name: &str, now: Now) -> Option<Paths> {
-        let peer = self.listed_peers().find(|peer| {
-            let by_id = |id: MemberId| id.to_string().eq_ignore_ascii_case(name);
-            peer.label == name || peer.member().is_some_and(by_id)
-        })?;
+        let peer = self.peer_called(name)?;
         let paths = words::paths(peer, now);
         Some(Paths {
             version: CONTROL_VERSION,
             name: peer.label.clone(),
             state: peer.state,
             paths,
+        })
+    }
+
+    /// The peer of this name or id.
+    pub(super) fn peer_called(&self, name: &str) -> Option<&Peer> {
+        self.listed_peers().find(|peer| {
+            let by_id = |id: MemberId| id.to_string().eq_ignore_ascii_case(name);
+            peer.label == name || peer.member().is_some_and(by_id)
         })
     }
 

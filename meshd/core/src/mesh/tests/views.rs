@@ -7,7 +7,7 @@ use mesh_proto::control::{ExplainVerdict, LinkKind, LinkState, NodeState, PeerSt
 use super::node::settings;
 use super::world::World;
 use crate::Input;
-use crate::mesh::FetchedReport;
+use crate::mesh::{FetchedReport, PingRefusal};
 use crate::settings::ZoneSource;
 
 fn reports(world: &World, from: &[usize]) -> Vec<FetchedReport> {
@@ -264,4 +264,25 @@ fn a_thousand_records_are_worked_through() {
     );
     let topology = world.nodes[0].mesh.topology(&[], world.now);
     assert_eq!(topology.links.len(), 1002 * 1001 / 2);
+}
+
+#[test]
+fn a_ping_says_which_path_answered() {
+    let mut world = World::new(&[("a", Some("x")), ("b", Some("y"))]);
+    world.run_s(5);
+    let now = world.now;
+    let ticket = world.nodes[0].mesh.ping("b", now).unwrap();
+    assert!(!world.nodes[0].mesh.ping_is_answered(ticket));
+    world.run_s(1);
+    let mesh = &mut world.nodes[0].mesh;
+    assert!(mesh.ping_is_answered(ticket));
+    let pinged = mesh.end_ping(ticket).unwrap();
+    assert_eq!((pinged.name.as_str(), pinged.state), ("b", PeerState::Up));
+    assert!(pinged.rtt_ms.unwrap() < 1000.0 && pinged.path_kind.is_some());
+    assert_eq!(pinged.endpoint, mesh.peers(now).peers[0].endpoint);
+    assert!(mesh.end_ping(ticket).is_none(), "only once");
+    assert_eq!(mesh.ping("c", now), Err(PingRefusal::NoPeer));
+    let ticket = mesh.ping("b", now).unwrap();
+    let unanswered = mesh.end_ping(ticket).unwrap();
+    assert_eq!((unanswered.rtt_ms, unanswered.endpoint), (None, None));
 }
