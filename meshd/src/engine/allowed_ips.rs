@@ -1,6 +1,10 @@
 //! Cryptokey routing: which peer owns an inner address, by longest prefix. Knows slots, not peers.
+//!
+//! Prefixes nest or lie apart, so they cut the address space into ranges with one owner each. The ranges
+//! stand in a sorted array: a lookup is one binary search, whatever the lengths of the prefixes. The
+//! array is made anew at the first lookup after a change; changes come rarely and many at once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -8,80 +12,140 @@ use ipnet::IpNet;
 /// Index of a peer in the peer table.
 pub(super) type Slot = u32;
 
-/// Longest-prefix match from inner addresses to peers. One hash table for each prefix length in use:
-/// meshes use few lengths, so a lookup is a few probes.
+/// Longest-prefix match from inner addresses to peers.
 #[derive(Debug, Default)]
 pub(super) struct AllowedIps {
-    v4: Vec<Length>,
-    v6: Vec<Length>,
-}
-
-/// All prefixes of one length; keys are left-aligned with host bits zero.
-#[derive(Debug)]
-struct Length {
-    bits: u8,
-    owners: HashMap<u128, Slot>,
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
 }
 
 impl AllowedIps {
     /// Routes `prefix` to `slot`, also if another peer had it.
     pub(super) fn insert(&mut self, prefix: IpNet, slot: Slot) {
         let bits = prefix.prefix_len();
-        let lengths = self.lengths_mut(prefix.addr());
-        let at = match lengths.binary_search_by(|length| bits.cmp(&length.bits)) {
-            Ok(at) => at,
-            Err(at) => {
-                let owners = HashMap::new();
-                lengths.insert(at, Length { bits, owners });
-                at
+        match (prefix.network(), prefix.broadcast()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                self.v4.insert(first.to_bits(), bits, last.to_bits(), slot);
             }
-        };
-        lengths[at].owners.insert(masked(prefix.addr(), bits), slot);
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                self.v6.insert(first.to_bits(), bits, last.to_bits(), slot);
+            }
+            _ => {}
+        }
     }
 
     /// Forgets `prefix` if it is routed to `slot`.
     pub(super) fn remove(&mut self, prefix: IpNet, slot: Slot) {
         let bits = prefix.prefix_len();
-        let key = masked(prefix.addr(), bits);
-        let lengths = self.lengths_mut(prefix.addr());
-        if let Ok(at) = lengths.binary_search_by(|length| bits.cmp(&length.bits)) {
-            if lengths[at].owners.get(&key) == Some(&slot) {
-                lengths[at].owners.remove(&key);
-            }
-            if lengths[at].owners.is_empty() {
-                lengths.remove(at);
-            }
+        match prefix.network() {
+            IpAddr::V4(first) => self.v4.remove(first.to_bits(), bits, slot),
+            IpAddr::V6(first) => self.v6.remove(first.to_bits(), bits, slot),
         }
     }
 
     /// The peer that owns `address`.
-    pub(super) fn lookup(&self, address: IpAddr) -> Option<Slot> {
-        let lengths = match address {
-            IpAddr::V4(_) => &self.v4,
-            IpAddr::V6(_) => &self.v6,
-        };
-        lengths
-            .iter()
-            .find_map(|length| length.owners.get(&masked(address, length.bits)).copied())
-    }
-
-    const fn lengths_mut(&mut self, address: IpAddr) -> &mut Vec<Length> {
+    pub(super) fn lookup(&mut self, address: IpAddr) -> Option<Slot> {
         match address {
-            IpAddr::V4(_) => &mut self.v4,
-            IpAddr::V6(_) => &mut self.v6,
+            IpAddr::V4(address) => self.v4.lookup(address.to_bits()),
+            IpAddr::V6(address) => self.v6.lookup(address.to_bits()),
         }
     }
 }
 
-/// The first `bits` bits of the address, left-aligned.
-fn masked(address: IpAddr, bits: u8) -> u128 {
-    let value = match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-        IpAddr::V6(v6) => v6.to_bits(),
-    };
-    match bits {
-        0 => 0,
-        bits => value & (u128::MAX << (128 - u32::from(bits))),
+/// An address as a number.
+trait Key: Copy + Ord {
+    /// The address behind this one.
+    fn next(self) -> Option<Self>;
+}
+
+impl Key for u32 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
+impl Key for u128 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
+/// Last address and owner of a prefix.
+#[derive(Debug, Clone, Copy)]
+struct Owned<K> {
+    last: K,
+    slot: Slot,
+}
+
+/// The prefixes of one family, and the ranges they make.
+#[derive(Debug, Default)]
+struct Ranges<K> {
+    /// By first address and length: a prefix comes before those inside it.
+    prefixes: BTreeMap<(K, u8), Owned<K>>,
+    /// Where each range starts; it goes on to the next one. Nobody owns what is before the first.
+    starts: Vec<K>,
+    /// Who owns each range.
+    owners: Vec<Option<Slot>>,
+    is_outdated: bool,
+}
+
+impl<K: Key> Ranges<K> {
+    fn insert(&mut self, first: K, bits: u8, last: K, slot: Slot) {
+        self.prefixes.insert((first, bits), Owned { last, slot });
+        self.is_outdated = true;
+    }
+
+    fn remove(&mut self, first: K, bits: u8, slot: Slot) {
+        let known = self.prefixes.get(&(first, bits));
+        if known.is_some_and(|known| known.slot == slot) {
+            self.prefixes.remove(&(first, bits));
+            self.is_outdated = true;
+        }
+    }
+
+    fn lookup(&mut self, key: K) -> Option<Slot> {
+        if self.is_outdated {
+            self.rebuild();
+        }
+        let behind = self.starts.partition_point(|start| *start <= key);
+        self.owners[behind.checked_sub(1)?]
+    }
+
+    fn rebuild(&mut self) {
+        self.starts.clear();
+        self.owners.clear();
+        self.is_outdated = false;
+        let prefixes = std::mem::take(&mut self.prefixes);
+        // The prefixes around the present place, the innermost last.
+        let mut around: Vec<Owned<K>> = Vec::new();
+        for ((first, _), owned) in &prefixes {
+            self.leave(&mut around, Some(*first));
+            self.start(*first, Some(owned.slot));
+            around.push(*owned);
+        }
+        self.leave(&mut around, None);
+        self.prefixes = prefixes;
+    }
+
+    /// Ends those of the prefixes `around` that end before `place`; all without one.
+    fn leave(&mut self, around: &mut Vec<Owned<K>>, place: Option<K>) {
+        while let Some(inner) = around.pop_if(|inner| place.is_none_or(|at| inner.last < at)) {
+            if let Some(behind) = inner.last.next() {
+                self.start(behind, around.last().map(|outer| outer.slot));
+            }
+        }
+    }
+
+    /// Starts a range at `place`, instead of one that starts there already.
+    fn start(&mut self, place: K, owner: Option<Slot>) {
+        if self.starts.last() == Some(&place) {
+            self.starts.pop();
+            self.owners.pop();
+        }
+        if self.owners.last().copied().flatten() != owner || self.owners.is_empty() {
+            self.starts.push(place);
+            self.owners.push(owner);
+        }
     }
 }
 
@@ -89,6 +153,9 @@ fn masked(address: IpAddr, bits: u8) -> u128 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::hint::black_box;
+    use std::time::Instant;
 
     fn net(text: &str) -> IpNet {
         text.parse().unwrap()
@@ -130,7 +197,77 @@ mod tests {
         assert_eq!(table.lookup("10.0.0.1".parse().unwrap()), Some(2));
         table.remove(net("10.0.0.0/8"), 2);
         assert_eq!(table.lookup("10.0.0.1".parse().unwrap()), None);
-        assert!(table.v4.is_empty());
+        assert!(table.v4.prefixes.is_empty() && table.v4.starts.is_empty());
+    }
+
+    #[test]
+    fn the_ends_of_the_address_space_are_addresses_too() {
+        let mut table = AllowedIps::default();
+        for (prefix, slot) in [
+            ("255.255.255.255/32", 1),
+            ("0.0.0.0/32", 2),
+            ("::/0", 3),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128", 4),
+        ] {
+            table.insert(net(prefix), slot);
+        }
+        for (address, slot) in [
+            ("255.255.255.255", Some(1)),
+            ("255.255.255.254", None),
+            ("0.0.0.0", Some(2)),
+            ("0.0.0.1", None),
+            ("::", Some(3)),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some(4)),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe", Some(3)),
+        ] {
+            assert_eq!(table.lookup(address.parse().unwrap()), slot, "{address}");
+        }
+    }
+
+    /// Prefixes of many lengths and addresses in and out of them, the same in every run.
+    fn many(count: u32, v6: bool) -> (AllowedIps, Vec<IpAddr>) {
+        let mut table = AllowedIps::default();
+        let mut addresses = Vec::new();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for slot in 0..count {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let mixed = u128::from(state) << 64 | u128::from(state.rotate_left(29));
+            let prefix = match v6 {
+                false => IpNet::new(
+                    ((mixed >> 96) as u32).to_be_bytes().into(),
+                    12 + slot as u8 % 21,
+                ),
+                true => IpNet::new(
+                    (0xfd << 120 | mixed >> 8).to_be_bytes().into(),
+                    32 + slot as u8 % 97,
+                ),
+            };
+            let prefix = prefix.unwrap();
+            table.insert(prefix, slot);
+            addresses.push(prefix.addr());
+        }
+        (table, addresses)
+    }
+
+    /// Not a check: prints the figures of docs/benchmarks.md.
+    #[test]
+    #[ignore = "a measurement, for a release build on a machine that does nothing else"]
+    fn lookup_speed() {
+        for (count, v6) in [(10, false), (10_000, false), (10, true), (10_000, true)] {
+            let (mut table, addresses) = many(count, v6);
+            let start = Instant::now();
+            black_box(table.lookup(addresses[0]));
+            let rebuilt = start.elapsed();
+            let rounds = 10_000_000 / addresses.len();
+            let start = Instant::now();
+            for _ in 0..rounds {
+                for address in &addresses {
+                    black_box(table.lookup(black_box(*address)));
+                }
+            }
+            let each = start.elapsed().as_nanos() as f64 / (rounds * addresses.len()) as f64;
+            println!("{count} prefixes, v6 {v6}: {each:.1} ns a lookup, rebuilt in {rebuilt:?}");
+        }
     }
 
     fn any_net() -> impl Strategy<Value = IpNet> {

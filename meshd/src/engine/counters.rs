@@ -53,6 +53,8 @@ counters! {
     clamped_segments,
     /// Responses repeated to repeated initiations.
     repeated_responses,
+    /// Control packets that found the send buffer of a socket full and were sent later.
+    postponed_control,
     /// Cookie replies sent because handshakes came too fast.
     cookies_sent,
     /// Dropped: packet from the TUN that is not IP.
@@ -73,6 +75,8 @@ counters! {
     drop_unknown_peer,
     /// Dropped: receiver index that belongs to nobody.
     drop_unknown_index,
+    /// Dropped: initiation of a source that sent too many while there was load.
+    drop_initiation_bound,
     /// Dropped: failed authentication, wrong timestamp, or not expected.
     drop_not_authentic,
     /// Dropped: counter seen before or too old; the second copies of duplicated packets land here.

@@ -10,6 +10,7 @@ use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
 use super::allowed_ips::Slot;
 use super::endpoint_gate::EndpointGate;
+use super::newest::Newest;
 use super::path::{LocalAddresses, Route};
 use super::rate::{Pace, PathLimiter};
 use super::response_cache::INITIATION_BYTES;
@@ -49,6 +50,8 @@ pub(super) struct Peer {
     pub(super) cookie: Pace,
     /// When the oldest data left that nothing has arrived after.
     pub(super) unanswered: Option<Instant>,
+    /// Which of its packets is the newest.
+    pub(super) newest: Newest,
     /// Somebody watches for silence.
     pub(super) watched: bool,
     last_handshake: Option<Instant>,
@@ -80,6 +83,7 @@ impl Peer {
             wish: Pace::new(WISH_PACE),
             cookie: Pace::new(COOKIE_PACE),
             unanswered: None,
+            newest: Newest::default(),
             watched: false,
             last_handshake: None,
             last_receive: None,
@@ -144,11 +148,11 @@ impl Peer {
     }
 
     /// Notes an authenticated packet that came by `arrival`. True if that is not the path in use and
-    /// should be told.
-    pub(super) fn authenticated(&mut self, now: Instant, arrival: Route) -> bool {
+    /// should be told, which only the newest packet may.
+    pub(super) fn authenticated(&mut self, now: Instant, arrival: Route, is_newest: bool) -> bool {
         let path = self.heard(now, arrival);
         self.unanswered = None;
-        !arrival.is_of(path) && self.other_path.pass(now, arrival.path())
+        is_newest && !arrival.is_of(path) && self.other_path.pass(now, arrival.path())
     }
 
     /// Notes a packet of this peer; the path in use, which is `arrival` if there was none.
@@ -172,12 +176,13 @@ impl Peer {
             return false;
         };
         self.unconfirmed.drain(..=at);
-        self.established(now);
+        self.established(now, index);
         true
     }
 
-    /// Notes a completed handshake.
-    pub(super) fn established(&mut self, now: Instant) {
+    /// Notes a completed handshake, of the session with receiver index `index`.
+    pub(super) fn established(&mut self, now: Instant, index: u32) {
+        self.newest.established(index);
         self.last_handshake = Some(now);
         self.initiation = None;
     }

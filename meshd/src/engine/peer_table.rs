@@ -74,7 +74,7 @@ impl PeerTable {
     }
 
     /// Who owns an inner address.
-    pub(super) fn owner(&self, address: IpAddr) -> Option<Slot> {
+    pub(super) fn owner(&mut self, address: IpAddr) -> Option<Slot> {
         self.allowed_ips.lookup(address)
     }
 

@@ -48,14 +48,20 @@ impl DeviceKeys {
     pub(super) fn new(private_key: &WgPrivateKey, peers: usize) -> Self {
         let secret = x25519::StaticSecret::from(*private_key.expose());
         let public = x25519::PublicKey::from(&secret);
-        // When this node restarts all peers answer within one second, and an initiation counts twice.
-        let limit = Self::MIN_HANDSHAKES.max(peers.saturating_mul(4)) as u64;
-        let limiter = Arc::new(RateLimiter::new(&public, limit));
+        let limit = Self::handshake_limit(peers);
+        let limiter = Arc::new(RateLimiter::new(&public, limit.into()));
         Self {
             secret,
             public,
             limiter,
         }
+    }
+
+    /// Initiations and responses per second that never meet a cookie. When this node restarts all peers
+    /// answer within one second, and an initiation counts twice.
+    pub(super) fn handshake_limit(peers: usize) -> u32 {
+        let limit = Self::MIN_HANDSHAKES.max(peers.saturating_mul(4));
+        u32::try_from(limit).unwrap_or(u32::MAX)
     }
 
     fn sessions(&self, slot: Slot, generation: u32, spec: &PeerSpec) -> Tunn {

@@ -2,7 +2,7 @@
 //! and everything is gone with the threads that hold the namespaces. Root only.
 
 mod interop;
-mod namespace;
+pub(super) mod namespace;
 mod transfer;
 
 use super::*;

@@ -25,8 +25,10 @@ use super::arrivals::Arrivals;
 use super::copies::CopySchedule;
 use super::counters::EngineCounters;
 use super::events::EventSink;
+use super::initiation_gate::InitiationGate;
 use super::offloads::{Offloads, OffloadsInUse};
 use super::peer_table::PeerTable;
+use super::postponed::Postponed;
 use super::queue::Inbox;
 use super::rate::PerSecond;
 use super::response_cache::ResponseCache;
@@ -71,6 +73,7 @@ pub(super) struct Worker {
     peers: PeerTable,
     copies: CopySchedule,
     responses: ResponseCache,
+    initiations: InitiationGate,
     silence: SilenceWatch,
     foreign: PerSecond,
     counters: Arc<EngineCounters>,
@@ -139,6 +142,7 @@ impl Worker {
             peers: PeerTable::default(),
             copies: CopySchedule::default(),
             responses: ResponseCache::default(),
+            initiations: InitiationGate::new(DeviceKeys::handshake_limit(config.peers_hint) / 2),
             silence: SilenceWatch::default(),
             foreign: PerSecond::new(FOREIGN_PER_SECOND),
             counters,
@@ -221,6 +225,9 @@ impl Worker {
         }
         if self.wire.events_waiting() {
             next = next.min(now + EVENT_RETRY);
+        }
+        if self.wire.has_postponed() {
+            next = next.min(now + Postponed::RETRY);
         }
         // Rounded up: waking too early would only spin.
         let wait = next.saturating_duration_since(now) + Duration::from_micros(999);

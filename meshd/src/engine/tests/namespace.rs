@@ -12,14 +12,14 @@ use nix::unistd::{Uid, gettid};
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A network namespace.
-pub(super) struct Namespace {
+pub(in crate::engine) struct Namespace {
     tasks: Option<Sender<Task>>,
     thread: Option<JoinHandle<()>>,
     id: i32,
 }
 
 /// Two new namespaces with addresses 192.0.2.1 and 192.0.2.2, 2001:db8::1 and 2001:db8::2; none, with a word on it, without root.
-pub(super) fn namespaces() -> Option<(Namespace, Namespace)> {
+pub(in crate::engine) fn namespaces() -> Option<(Namespace, Namespace)> {
     if !Uid::effective().is_root() {
         println!("SKIPPED: network namespaces need root");
         return None;
@@ -57,7 +57,10 @@ impl Namespace {
     }
 
     /// Runs `work` inside; its threads and processes stay inside.
-    pub(super) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(in crate::engine) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         let (sender, result) = mpsc::channel();
         let task: Task = Box::new(move || {
             let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
@@ -70,20 +73,20 @@ impl Namespace {
     }
 
     /// Runs `ip` with these arguments.
-    pub(super) fn ip(&self, arguments: &str) {
+    pub(in crate::engine) fn ip(&self, arguments: &str) {
         let arguments: Vec<_> = arguments.split(' ').collect();
         self.command("ip", &arguments);
     }
 
     /// Runs a program that must succeed; what it printed.
-    pub(super) fn command(&self, program: &str, arguments: &[&str]) -> String {
+    pub(in crate::engine) fn command(&self, program: &str, arguments: &[&str]) -> String {
         let (success, output) = self.output(program, arguments);
         assert!(success, "{program} {arguments:?}: {output}");
         output
     }
 
     /// Runs a program that must fail; what it printed.
-    pub(super) fn failing_command(&self, program: &str, arguments: &[&str]) -> String {
+    pub(in crate::engine) fn failing_command(&self, program: &str, arguments: &[&str]) -> String {
         let (success, output) = self.output(program, arguments);
         assert!(!success, "{program} {arguments:?} succeeded: {output}");
         output

@@ -3,7 +3,9 @@
 use std::time::{Instant, SystemTime};
 
 use mesh_proto::WgPublicKey;
-use meshd_core::data_plane::{EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec};
+use meshd_core::data_plane::{
+    EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec, TrafficClass,
+};
 
 use super::Worker;
 use crate::engine::counters::count;
@@ -44,10 +46,14 @@ impl Worker {
                 self.change_path(&peer, path, |peer| peer.duplicate = Some((path, until)));
             }
             EngineCommand::Send {
-                peer, path, packet, ..
+                peer,
+                path,
+                class,
+                packet,
             } => match self.peers.slot_of(&peer) {
-                // Both classes leave at once: nothing is queued here that data could stand in.
-                Some(slot) => self.send_packet(now, slot, path, &packet),
+                // Both classes leave at once: nothing is queued here that data could stand in. Where the
+                // socket has no room, control packets wait for it.
+                Some(slot) => self.send_packet(now, slot, path, (class, &packet)),
                 None => count(&self.counters.drop_no_session),
             },
             EngineCommand::SendDatagram { path, bytes } => {
@@ -108,7 +114,8 @@ impl Worker {
         };
         for copy in copies {
             if copy.after.is_zero() {
-                self.wire.send(now, peer, copy.path, initiation);
+                self.wire
+                    .send(now, peer, copy.path, TrafficClass::Control, initiation);
             } else if !self.copies.add(now + copy.after, slot, copy.path) {
                 count(&self.counters.drop_commands);
             }

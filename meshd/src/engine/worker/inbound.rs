@@ -22,6 +22,8 @@ use crate::engine::sockets::UdpFamily;
 
 /// Largest foreign datagram worth handing over: no STUN or mesh message is larger.
 const MAX_FOREIGN_BYTES: usize = 2048;
+/// Counters from here on are never used (the WireGuard paper, section 6.1).
+const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 /// Room for a cookie reply.
 const COOKIE_BYTES: usize = 64;
 
@@ -92,6 +94,10 @@ impl Worker {
 
     fn handle_data(&mut self, now: Instant, arrival: Route, index: u32, bytes: &[u8]) {
         let slot = slot_of(index);
+        let counter = message_counter(bytes);
+        if counter >= REJECT_AFTER_MESSAGES {
+            return count(&self.counters.drop_malformed);
+        }
         if !self.may_come_from(slot, arrival) {
             return;
         }
@@ -107,20 +113,27 @@ impl Worker {
             TunnResult::Err(error) => return count_error(&self.counters, &error),
             TunnResult::WriteToNetwork(_) => return,
         };
-        self.handle_plain(now, arrival, index, length);
+        self.handle_plain(now, arrival, (index, counter), length);
     }
 
     /// An authenticated packet, decrypted to the first `length` bytes of the tunnel's room; none if it is
     /// a keepalive.
-    fn handle_plain(&mut self, now: Instant, arrival: Route, index: u32, length: usize) {
+    fn handle_plain(
+        &mut self,
+        now: Instant,
+        arrival: Route,
+        (index, counter): (u32, u64),
+        length: usize,
+    ) {
         let slot = slot_of(index);
         let Some(peer) = self.peers.get(slot) else {
             return;
         };
         let (key, mesh_address, path) = (peer.key(), peer.spec.mesh_address, arrival.path());
         peer.received(length);
-        let is_other = peer.authenticated(now, arrival);
         let confirmed = peer.confirm(now, index);
+        let is_newest = peer.newest.take(index, counter);
+        let is_other = peer.authenticated(now, arrival, is_newest);
         if confirmed {
             self.handshake_done(now, slot, arrival, false);
         }
@@ -218,6 +231,10 @@ impl Worker {
         let Packet::HandshakeInit(initiation) = packet else {
             return None;
         };
+        if !self.initiations.pass(now, arrival.remote.ip()) {
+            count(&self.counters.drop_initiation_bound);
+            return None;
+        }
         let Ok(half) = parse_handshake_anon(&self.keys.secret, &self.keys.public, &initiation)
         else {
             count(&self.counters.drop_not_authentic);
@@ -246,7 +263,7 @@ impl Worker {
             TunnResult::WriteToNetwork(answer) => {
                 if let MessageKind::Data(_) = MessageKind::of(answer) {
                     peer.heard(now, arrival);
-                    peer.established(now);
+                    peer.established(now, index);
                     peer.sent(now, 0);
                     self.wire.answer(now, peer, arrival, answer);
                     self.handshake_done(now, slot, arrival, true);
@@ -325,6 +342,12 @@ impl Worker {
 /// The sender's index in a handshake message.
 fn sender_index(message: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(message.get(4..8)?.try_into().ok()?))
+}
+
+/// Counter of a data message, which is at least 16 bytes long.
+fn message_counter(message: &[u8]) -> u64 {
+    let bytes = message.get(8..16).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(u64::MAX, u64::from_le_bytes)
 }
 
 fn count_error(counters: &EngineCounters, error: &WireGuardError) {

@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Instant;
 
 use boringtun::noise::TunnResult;
-use meshd_core::data_plane::{EngineEvent, PathId};
+use meshd_core::data_plane::{EngineEvent, PathId, TrafficClass};
 
 use super::inbound::MessageKind;
 use super::wire::Wire;
@@ -114,7 +114,7 @@ impl Worker {
         now: Instant,
         slot: Slot,
         path: Option<PathId>,
-        packet: &[u8],
+        (class, packet): (TrafficClass, &[u8]),
     ) {
         let Some(peer) = self.peers.get(slot) else {
             return;
@@ -126,7 +126,7 @@ impl Worker {
             return count(&self.counters.drop_no_path);
         };
         if let TunnResult::WriteToNetwork(message) = peer.sessions.seal(packet, &mut self.output) {
-            self.wire.send(now, peer, path, message);
+            self.wire.send(now, peer, path, class, message);
             peer.sent(now, packet.len());
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn flush_queue(now: Instant, peer: &mut Peer, wire: &mut Wire, path: 
         let Some(message) = peer.sessions.next_kept(&mut output) else {
             return;
         };
-        wire.send(now, peer, path, message);
+        wire.send(now, peer, path, TrafficClass::Data, message);
         peer.sent(now, message.len().saturating_sub(OVERHEAD_BYTES));
     }
 }

@@ -2,7 +2,9 @@
 //! written to the TUN is counted as dropped there. No thread runs, so the test decides when a
 //! datagram is lost and what time it is.
 
+mod full_buffer;
 mod handshakes;
+mod hostile;
 mod packets;
 
 use super::*;

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use boringtun::noise::TunnResult;
-use meshd_core::data_plane::EngineEvent;
+use meshd_core::data_plane::{EngineEvent, TrafficClass};
 
 use super::{TOKEN_TUN, Worker, watch};
 use crate::engine::counters::count;
@@ -16,6 +16,7 @@ impl Worker {
     /// Does what is due.
     pub(super) fn serve_timers(&mut self, now: Instant) {
         self.wire.flush_events();
+        self.wire.retry_postponed(now);
         self.send_copies(now);
         self.report_silence(now);
         self.restore_interface(now);
@@ -31,7 +32,8 @@ impl Worker {
             if let Some(peer) = self.peers.get(slot)
                 && let Some(initiation) = peer.initiation
             {
-                self.wire.send(now, peer, path, &initiation);
+                self.wire
+                    .send(now, peer, path, TrafficClass::Control, &initiation);
             }
         }
     }
@@ -82,7 +84,7 @@ impl Worker {
             if let Some(message) = peer.sessions.tick(output)
                 && let Some(path) = peer.path
             {
-                wire.send(now, peer, path, message);
+                wire.send(now, peer, path, TrafficClass::Control, message);
                 peer.sent(now, 0);
             }
             if let Some(path) = peer.path
@@ -90,7 +92,7 @@ impl Worker {
                 && peer.has_session()
                 && let TunnResult::WriteToNetwork(message) = peer.sessions.seal(&[], output)
             {
-                wire.send(now, peer, path, message);
+                wire.send(now, peer, path, TrafficClass::Control, message);
                 peer.sent(now, 0);
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mesh_proto::WgPublicKey;
-use meshd_core::data_plane::{EngineEvent, PathId, SourceLink};
+use meshd_core::data_plane::{EngineEvent, PathId, SourceLink, TrafficClass};
 
 use crate::engine::arrivals::Arrivals;
 use crate::engine::counters::{EngineCounters, add, count};
@@ -16,9 +16,19 @@ use crate::engine::events::EventSink;
 use crate::engine::path::Route;
 use crate::engine::peer::Peer;
 use crate::engine::peer_table::PeerTable;
+use crate::engine::postponed::Postponed;
 use crate::engine::rate::PathLimiter;
 use crate::engine::send_queue::{QueuedMessage, SendQueue};
 use crate::engine::sockets::{UdpFamily, UdpSockets};
+
+/// What became of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The kernel has it.
+    Left,
+    /// It goes out as soon as there is room.
+    Waits,
+}
 
 /// The sockets and the way to report.
 #[derive(Debug)]
@@ -28,6 +38,8 @@ pub(super) struct Wire {
     queue: SendQueue,
     /// Second copies of data, so that they do not take the first ones apart.
     duplicates: SendQueue,
+    /// Control packets that found no room: they go before any more data.
+    postponed: Postponed,
     events: EventSink,
     counters: Arc<EngineCounters>,
     datagram_failed: PathLimiter,
@@ -44,6 +56,7 @@ impl Wire {
             sockets,
             queue: SendQueue::new(),
             duplicates: SendQueue::new(),
+            postponed: Postponed::default(),
             events,
             counters,
             datagram_failed: PathLimiter::default(),
@@ -119,6 +132,7 @@ impl Wire {
 
     /// Sends what is queued.
     pub(super) fn send_queued(&mut self, now: Instant, peers: &mut PeerTable) {
+        self.retry_postponed(now);
         let mut queue = mem::take(&mut self.queue);
         self.drain(now, peers, &mut queue);
         self.queue = queue;
@@ -178,26 +192,54 @@ impl Wire {
         let mut left = several;
         for datagram in queue.datagrams(message) {
             left -= 1;
-            if !self.send(now, peer, message.path, datagram) {
+            if !self.send(now, peer, message.path, TrafficClass::Data, datagram) {
                 add(&self.counters.drop_send_error, left);
                 return;
             }
         }
     }
 
-    /// Sends a peer's datagram on `path`, if its filter allows. True if it left.
+    /// Sends control packets again that found no room, unless there is still none.
+    pub(super) fn retry_postponed(&mut self, now: Instant) {
+        if self.postponed.is_empty() {
+            return;
+        }
+        add(&self.counters.drop_send_full, self.postponed.expire(now));
+        let (sockets, counters) = (&self.sockets, &self.counters);
+        self.postponed
+            .retry(|packet| match sockets.send(packet.route, &packet.bytes) {
+                Ok(()) => {
+                    count(&counters.sent_datagrams);
+                    true
+                }
+                Err(error) if is_full(&error) => false,
+                Err(_) => {
+                    count(&counters.drop_send_error);
+                    true
+                }
+            });
+    }
+
+    /// True if control packets wait for room.
+    pub(super) fn has_postponed(&self) -> bool {
+        !self.postponed.is_empty()
+    }
+
+    /// Sends a peer's datagram on `path`, if its filter allows. True if it left. Control packets that find
+    /// no room are sent later.
     pub(super) fn send(
         &mut self,
         now: Instant,
         peer: &mut Peer,
         path: PathId,
+        class: TrafficClass,
         bytes: &[u8],
     ) -> bool {
         if !self.allowed(peer, path) {
             return false;
         }
         let route = peer.locals.route(now, path);
-        let mut result = self.sockets.send(route, bytes);
+        let mut result = self.transmit(now, route, class, bytes);
         let learned = path.local.is_none() && route.local.is_some();
         if learned && result.as_ref().is_err_and(is_source_refused) {
             peer.locals.forget(path.remote);
@@ -205,7 +247,7 @@ impl Wire {
                 local: None,
                 ..route
             };
-            result = self.sockets.send(route, bytes);
+            result = self.transmit(now, route, class, bytes);
         }
         self.finish_for_peer(now, peer, path, result)
     }
@@ -213,14 +255,14 @@ impl Wire {
     /// Answers a peer from the local address its packet came to.
     pub(super) fn answer(&mut self, now: Instant, peer: &mut Peer, arrival: Route, bytes: &[u8]) {
         if self.allowed(peer, arrival.path()) {
-            let result = self.sockets.send(arrival, bytes);
+            let result = self.transmit(now, arrival, TrafficClass::Control, bytes);
             self.finish_for_peer(now, peer, arrival.path(), result);
         }
     }
 
     /// Sends a datagram that belongs to no peer.
     pub(super) fn send_datagram(&mut self, now: Instant, route: Route, bytes: &[u8]) {
-        let result = self.sockets.send(route, bytes);
+        let result = self.transmit(now, route, TrafficClass::Control, bytes);
         let path = PathId {
             local: route.local,
             remote: route.remote,
@@ -252,6 +294,24 @@ impl Wire {
         self.events.is_waiting()
     }
 
+    fn transmit(
+        &mut self,
+        now: Instant,
+        route: Route,
+        class: TrafficClass,
+        bytes: &[u8],
+    ) -> io::Result<Outcome> {
+        self.retry_postponed(now);
+        let result = self.sockets.send(route, bytes).map(|()| Outcome::Left);
+        if class == TrafficClass::Control && result.as_ref().is_err_and(is_full) {
+            count(&self.counters.postponed_control);
+            let lost = self.postponed.push(now, route, bytes);
+            add(&self.counters.drop_send_full, lost);
+            return Ok(Outcome::Waits);
+        }
+        result
+    }
+
     fn allowed(&self, peer: &mut Peer, path: PathId) -> bool {
         let allowed = peer.allows(path.remote.ip());
         if !allowed {
@@ -265,7 +325,7 @@ impl Wire {
         now: Instant,
         peer: &mut Peer,
         path: PathId,
-        result: io::Result<()>,
+        result: io::Result<Outcome>,
     ) -> bool {
         let Some(error) = self.count_sent(result) else {
             return true;
@@ -277,12 +337,13 @@ impl Wire {
     }
 
     /// The error, if it says something about the path.
-    fn count_sent(&self, result: io::Result<()>) -> Option<io::Error> {
+    fn count_sent(&self, result: io::Result<Outcome>) -> Option<io::Error> {
         let error = match result {
-            Ok(()) => {
+            Ok(Outcome::Left) => {
                 count(&self.counters.sent_datagrams);
                 return None;
             }
+            Ok(Outcome::Waits) => return None,
             Err(error) => error,
         };
         if is_full(&error) {
