@@ -20,6 +20,9 @@ const NEEDED: [(&str, &str); 5] = [
 const NEEDED_FOR_RECOVERY: [(&str, &str); 2] =
     [("conntrack", "conntrack"), ("faketime", "faketime")];
 
+/// What only throughput needs.
+const NEEDED_FOR_THROUGHPUT: [(&str, &str); 2] = [("iperf3", "iperf3"), ("ethtool", "ethtool")];
+
 /// Checks for root and for the programs, and installs what is missing.
 ///
 /// # Errors
@@ -34,6 +37,14 @@ pub fn provide() -> Result<(), LabError> {
 /// If not root, or a program is missing and apt cannot install it.
 pub fn provide_for_recovery() -> Result<(), LabError> {
     install(&NEEDED_FOR_RECOVERY)
+}
+
+/// The same for what measuring throughput needs besides.
+///
+/// # Errors
+/// If not root, or a program is missing and apt cannot install it.
+pub fn provide_for_throughput() -> Result<(), LabError> {
+    install(&NEEDED_FOR_THROUGHPUT)
 }
 
 fn install(needed: &[(&str, &str)]) -> Result<(), LabError> {

@@ -5,6 +5,7 @@ mod interrupt;
 mod lifecycle;
 mod output;
 mod recovery;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Action {
     Demo(demo::Demo),
     /// Measure how long traffic between two nodes stops when something fails
     Recovery(recovery::Recovery),
+    /// Compare the tunnel's throughput with other WireGuard implementations
+    Throughput(throughput::Throughput),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Action::List => lifecycle::list(),
         Action::Demo(options) => demo::run(&options),
         Action::Recovery(options) => recovery::run(&options),
+        Action::Throughput(options) => throughput::run(&options),
     };
     match result {
         Ok(code) => code,
