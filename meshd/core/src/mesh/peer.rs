@@ -192,6 +192,7 @@ impl Peer {
             self.switch(path, Why::Followed, scene);
         } else if is_new {
             // A NAT on the way may have another idea of the far end now.
+            self.their_path = Some(path);
             self.ping(path, true, scene);
             self.verify(scene);
         }

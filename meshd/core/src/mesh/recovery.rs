@@ -156,6 +156,9 @@ impl Peer {
         }
         let Phase::Race(mut race) = self.phase else {
             if self.is_alive() {
+                if matches!(self.phase, Phase::Doubt(_)) {
+                    self.duplicate(path, scene);
+                }
                 self.consider_upgrade(path, scene);
             } else {
                 self.switch(path, Why::Answered, scene);
@@ -202,7 +205,9 @@ impl Peer {
             return;
         }
         scene.counters.suspicions += 1;
-        let slowest = self.paths.iter().map(|path| path.facts.rtt.timeout()).max();
+        // A path that never answered would only hold this up.
+        let measured = self.paths.iter().filter(|path| path.facts.is_measured());
+        let slowest = measured.map(|path| path.facts.rtt.timeout()).max();
         let wait = slowest.map_or(LOST_AFTER.1, |slowest| {
             (slowest * 2).clamp(LOST_AFTER.0, LOST_AFTER.1)
         });
@@ -264,7 +269,7 @@ impl Peer {
         let deadline = doubt.since + SUSPECT_AFTER;
         if doubt.quick
             && (missed >= DUPLICATE_MISSES || now >= deadline)
-            && let Some(other) = self.paths.alternate(now)
+            && let Some(other) = self.paths.alternate(self.their_path, now)
         {
             self.duplicate(other, scene);
         }
@@ -303,7 +308,11 @@ impl Peer {
                 || now + if self.is_alive() { HUNT } else { HUNT_DOWN },
                 |after| race.since + *after,
             );
-            if let Some(other) = self.paths.alternate(now).filter(|_| self.is_alive()) {
+            if let Some(other) = self
+                .paths
+                .alternate(self.their_path, now)
+                .filter(|_| self.is_alive())
+            {
                 self.duplicate(other, scene);
             }
             // After the burst the path in use goes along with the others.

@@ -47,14 +47,20 @@ impl Paths {
     }
 
     /// The best way besides the path in use that is known to work, the one that shares least with it
-    /// first: what broke that one may break its relatives.
-    pub(in crate::mesh) fn alternate(&self, now: Instant) -> Option<PathId> {
+    /// first: what broke that one may break its relatives. Before all, `theirs`, where the far end sends:
+    /// it may have good reasons.
+    pub(in crate::mesh) fn alternate(
+        &self,
+        theirs: Option<PathId>,
+        now: Instant,
+    ) -> Option<PathId> {
         self.known
             .iter()
             .filter(|path| Some(path.id) != self.in_use && path.facts.is_good())
             .min_by_key(|path| {
                 let held = path.facts.penalty.held_until(now).is_some();
-                (held, self.shared(path), path.place)
+                let other = theirs != Some(path.id);
+                (other, held, self.shared(path), path.place)
             })
             .map(|path| path.id)
     }
@@ -73,7 +79,7 @@ impl Paths {
 
     /// Any path that may work, the likeliest first, when the one in use cannot.
     pub(in crate::mesh) fn refuge(&self, now: Instant) -> Option<PathId> {
-        self.alternate(now).or_else(|| {
+        self.alternate(None, now).or_else(|| {
             self.known
                 .iter()
                 .filter(|path| Some(path.id) != self.in_use && path.facts.refused.is_none())

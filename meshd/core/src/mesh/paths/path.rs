@@ -147,6 +147,11 @@ impl Facts {
         self.waiting.front().map(|ping| ping.sent)
     }
 
+    /// Its round trips are known.
+    pub(in crate::mesh) const fn is_measured(&self) -> bool {
+        self.rtt.smoothed().is_some()
+    }
+
     /// Answers come, and none is missing.
     pub(in crate::mesh) fn is_good(&self) -> bool {
         self.last_answer.is_some() && self.misses == 0 && self.refused.is_none()

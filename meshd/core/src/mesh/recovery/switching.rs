@@ -152,7 +152,7 @@ impl Peer {
         scene
             .out
             .peer_event("send_failed", Level::Debug, &self.label, message);
-        if let Some(other) = self.paths.alternate(now) {
+        if let Some(other) = self.paths.alternate(self.their_path, now) {
             self.switch(other, Why::Refused(error.to_owned()), scene);
         } else if self.paths.iter().any(|other| other.id != path) {
             // Nothing is known to work: ask everywhere, also for a new session.
