@@ -212,6 +212,12 @@ pub enum EngineEvent {
         /// In words.
         error: String,
     },
+    /// An initiation under the peer's key is older than one that was answered: its clock went back, or
+    /// somebody replays. It proves nothing, and may cause a question at most.
+    InitiationRefused {
+        /// Whose key.
+        peer: WgPublicKey,
+    },
     /// There is data for a peer that has no session.
     WantsSession {
         /// For whom.

@@ -44,6 +44,12 @@ impl Dial {
         }
     }
 
+    /// Brings the next initiation forward as far as the gap between two allows; none if none is due.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        let earliest = self.earliest(now);
+        self.next = self.next.map(|next| next.min(earliest));
+    }
+
     /// A handshake is done, or there is nobody to dial.
     pub(super) const fn stop(&mut self) {
         self.next = None;
@@ -164,8 +170,13 @@ mod tests {
                 "{waits:?}"
             );
         }
+        dial.hasten(now);
+        assert_eq!(dial.next(), Some(now + INITIATION_GAP));
         dial.start(now);
         assert_eq!(dial.next(), Some(now + INITIATION_GAP));
+        dial.stop();
+        dial.hasten(now);
+        assert_eq!(dial.next(), None, "nothing was due");
     }
 
     #[test]

@@ -45,6 +45,9 @@ impl Mesh {
                     self.out.event("send_failed", Level::Debug, message);
                 }
             },
+            EngineEvent::InitiationRefused { peer } => {
+                self.with_peer(peer, now, |peer, scene| peer.initiation_refused(scene));
+            }
             EngineEvent::WantsSession { peer } => {
                 self.with_peer(peer, now, |peer, _| {
                     if !peer.boundary.is_closing() {

@@ -206,7 +206,13 @@ impl Worker {
                 }
                 self.wire.answer(now, peer, arrival, answer);
             }
-            TunnResult::Err(error) => count_error(&self.counters, &error),
+            TunnResult::Err(error) => {
+                if matches!(error, WireGuardError::WrongTai64nTimestamp) {
+                    let peer = peer.key();
+                    self.wire.offer(EngineEvent::InitiationRefused { peer });
+                }
+                count_error(&self.counters, &error);
+            }
             _ => {}
         }
     }

@@ -68,6 +68,11 @@ impl Engine {
             return;
         }
         if stamp <= peer.stamp_seen {
+            if !kernel {
+                self.out
+                    .events
+                    .push(EngineEvent::InitiationRefused { peer: from });
+            }
             return;
         }
         peer.stamp_seen = stamp;

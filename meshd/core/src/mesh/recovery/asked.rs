@@ -38,6 +38,19 @@ impl Peer {
         }
     }
 
+    /// The far end tries to make a session and cannot: after a restart with its clock in the past this
+    /// node has to begin. A replay costs one check a second, or has a dial come sooner that is due anyway.
+    pub(in crate::mesh) fn initiation_refused(&mut self, scene: &mut Scene<'_>) {
+        if self.boundary.is_closing() {
+            return;
+        }
+        if self.is_alive() {
+            self.verify(scene);
+        } else {
+            self.dial.hasten(scene.now.instant);
+        }
+    }
+
     /// Checks at once that the path in use works.
     pub(in crate::mesh) fn verify(&mut self, scene: &mut Scene<'_>) {
         let now = scene.now.instant;

@@ -69,6 +69,24 @@ fn copies_of_an_older_session_do_not_move_a_path() {
 }
 
 #[test]
+fn an_initiation_from_the_past_is_told_of_and_changes_nothing() {
+    let (mut a, mut b) = pair();
+    let mut output = vec![0; 256];
+    let peer = a.worker.peers.by_key(&b.key()).unwrap();
+    let old = peer.initiate(&a.worker.keys, &mut output).unwrap().to_vec();
+    a.handshake(&b, &[0]);
+    exchange(&mut a, &mut b);
+    assert_eq!(done(&b.events()), [false]);
+    b.worker.handle_datagram(Instant::now(), elsewhere(7), &old);
+    let refused = EngineEvent::InitiationRefused { peer: a.key() };
+    assert_eq!(b.events(), [refused]);
+    a.events();
+    a.worker.handle_packet(Instant::now(), &mut packet(1, 2));
+    exchange(&mut a, &mut b);
+    assert_eq!((b.delivered(), a.events()), (1, Vec::new()));
+}
+
+#[test]
 fn counters_at_the_end_of_their_range_are_refused() {
     let (mut a, mut b) = joined();
     let mut message = sealed(&mut a, &b, &packet(1, 2));
