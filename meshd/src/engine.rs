@@ -13,6 +13,8 @@ mod copies;
 mod counters;
 mod endpoint_gate;
 mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 mod initiation_gate;
 mod newest;
 mod offloads;
@@ -53,8 +55,6 @@ use tokio::sync::mpsc::Sender;
 
 pub use counters::{CounterSnapshot, EngineCounters};
 pub use offloads::Offloads;
-#[doc(hidden)]
-pub use packet::ip_packet_length;
 #[doc(hidden)]
 pub use uapi::is_uapi_request;
 
@@ -134,6 +134,7 @@ pub struct Engine {
     counters: Arc<EngineCounters>,
     listen_port: u16,
     offloads: Arc<OffloadsInUse>,
+    wanted: Offloads,
     worker: Option<JoinHandle<()>>,
     uapi: Option<UapiServer>,
 }
@@ -150,10 +151,12 @@ impl Engine {
         let (messages, inbox) =
             queue::channel(Arc::clone(&counters)).map_err(io_error("make an event descriptor"))?;
         let interface = config.interface.clone();
+        let wanted = config.offloads;
         let worker = Worker::open(config, inbox, events, Arc::clone(&counters))?;
         let listen_port = worker.listen_port();
         let offloads = worker.offloads_in_use();
-        tracing::info!("userspace WireGuard offloads: {}", offloads.get());
+        let missing = wanted.without(offloads.get());
+        tracing::info!(in_use = %offloads.get(), %missing, "offloads of userspace WireGuard");
         let worker = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
@@ -166,6 +169,7 @@ impl Engine {
             counters,
             listen_port,
             offloads,
+            wanted,
             worker: Some(worker),
             uapi,
         })
@@ -205,6 +209,12 @@ impl Engine {
     #[must_use]
     pub fn offloads(&self) -> Offloads {
         self.offloads.get()
+    }
+
+    /// The offloads that were wanted and are not in use.
+    #[must_use]
+    pub fn missing_offloads(&self) -> Offloads {
+        self.wanted.without(self.offloads.get())
     }
 
     /// Stops: the interface and the sockets are gone when this returns.

@@ -64,6 +64,10 @@ pub struct Status {
     pub listen_port: u16,
     /// MTU of the tunnel interface.
     pub mtu: u32,
+    /// What the userspace data plane leaves to the kernel and the network cards; none for the kernel
+    /// backend.
+    #[serde(default)]
+    pub offloads: Option<OffloadStatus>,
     /// This node's mesh address.
     pub mesh_address: Ipv6Addr,
     /// This node's WireGuard public key.
@@ -80,6 +84,16 @@ pub struct Status {
     pub peers_down: usize,
     /// What is wrong or will surprise, worst first.
     pub problems: Vec<Problem>,
+}
+
+/// Offloads in `status`, by name: `tun-tcp`, `tun-udp`, `udp-gso`, `udp-gro`. Everything works without them,
+/// but slower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffloadStatus {
+    /// Those in use now.
+    pub in_use: Vec<String>,
+    /// Those that the kernel or a network card lacks or has refused.
+    pub missing: Vec<String>,
 }
 
 /// A candidate in `status`.

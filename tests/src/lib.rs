@@ -6,4 +6,5 @@ pub mod demo;
 pub mod lab;
 pub mod recovery;
 pub mod sim;
+pub mod soak;
 pub mod throughput;

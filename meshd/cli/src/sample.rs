@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mesh_proto::control::{
     CONTROL_VERSION, CandidateStatus, DiscoveryStatus, EventLevel, EventRecord, Events, Explain,
-    ExplainVerdict, LinkKind, LinkState, MemberStatus, Members, NodeState, Path, PathState, Paths,
-    Peer, PeerState, Peers, Pinged, Problem, RefusedPrefix, Status, Topology, TopologyLink,
-    TopologyNode, TopologyZone,
+    ExplainVerdict, LinkKind, LinkState, MemberStatus, Members, NodeState, OffloadStatus, Path,
+    PathState, Paths, Peer, PeerState, Peers, Pinged, Problem, RefusedPrefix, Status, Topology,
+    TopologyLink, TopologyNode, TopologyZone,
 };
 use mesh_proto::record::BackendKind;
 use mesh_proto::{CandidateKind, ClusterId, MemberId, WgPublicKey};
@@ -18,6 +18,10 @@ const VERSION: u32 = CONTROL_VERSION;
 
 fn mesh_address(node: u16) -> Ipv6Addr {
     Ipv6Addr::new(0xfd12, 0x3456, 0x789a, 0xbcde, 0, 0, 0, node)
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 pub(crate) fn status() -> Status {
@@ -37,6 +41,10 @@ pub(crate) fn status() -> Status {
         interface: "mesh0".to_owned(),
         listen_port: 51840,
         mtu: 1420,
+        offloads: Some(OffloadStatus {
+            in_use: names(&["tun-tcp", "tun-udp", "udp-gso", "udp-gro"]),
+            missing: Vec::new(),
+        }),
         mesh_address: mesh_address(1),
         public_key: WgPublicKey([0x11; 32]),
         candidates: vec![
@@ -67,6 +75,10 @@ pub(crate) fn problem(code: &str) -> Problem {
 
 pub(crate) fn degraded() -> Status {
     let mut status = status();
+    status.offloads = Some(OffloadStatus {
+        in_use: names(&["tun-tcp", "udp-gro"]),
+        missing: names(&["tun-udp", "udp-gso"]),
+    });
     status.discovery.push(DiscoveryStatus {
         url: "http://10.0.0.9:7400".to_owned(),
         connected: false,

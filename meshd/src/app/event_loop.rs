@@ -119,7 +119,8 @@ impl EventLoop {
                 }
                 Some(input) = sources.inputs.recv() => self.shell_input(input),
                 Some(request) = sources.control.recv() => {
-                    self.queries.answer(request, &mut self.mesh, &self.discovery, now());
+                    let shell = (&self.discovery, &self.engine);
+                    self.queries.answer(request, &mut self.mesh, shell, now());
                 }
                 Some(topology) = sources.topologies.recv() => topology.answer(&self.mesh, now()),
                 Some(request) = sources.metrics.recv() => {

@@ -1,7 +1,7 @@
 //! Answers to `meshctl`: each request becomes one question to the mesh. Only `topology` waits for
 //! something from outside (reports), so it comes back as a message.
 
-use mesh_proto::control::{CONTROL_VERSION, Left, Topology};
+use mesh_proto::control::{CONTROL_VERSION, Left, OffloadStatus, Topology};
 use meshd_core::mesh::FetchedReport;
 use meshd_core::{Input, Mesh, Now};
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::pings::Pings;
 use crate::control::{ControlRequest, Refusal, Reply};
 use crate::discovery::DiscoveryClient;
+use crate::engine::Engine;
 
 /// A topology request whose reports have arrived.
 #[derive(Debug)]
@@ -46,11 +47,15 @@ impl Queries {
         &mut self,
         request: ControlRequest,
         mesh: &mut Mesh,
-        discovery: &DiscoveryClient,
+        (discovery, engine): (&DiscoveryClient, &Engine),
         now: Now,
     ) {
         match request {
-            ControlRequest::Status(reply) => send(reply, Ok(mesh.status(now))),
+            ControlRequest::Status(reply) => {
+                let mut status = mesh.status(now);
+                status.offloads = Some(offload_status(engine));
+                send(reply, Ok(status));
+            }
             ControlRequest::Peers(reply) => send(reply, Ok(mesh.peers(now))),
             ControlRequest::Members(reply) => send(reply, Ok(mesh.members(now))),
             ControlRequest::Paths { name, reply } => {
@@ -117,6 +122,14 @@ pub(super) fn no_peer(name: &str) -> Refusal {
     Refusal::not_found(format!(
         "no peer is called {name:?}; `meshctl peers` lists them (nodes of the own zone are no peers)"
     ))
+}
+
+fn offload_status(engine: &Engine) -> OffloadStatus {
+    let names = |offloads: Vec<&'static str>| offloads.into_iter().map(str::to_owned).collect();
+    OffloadStatus {
+        in_use: names(engine.offloads().names()),
+        missing: names(engine.missing_offloads().names()),
+    }
 }
 
 fn no_external_peer(name: &str) -> Refusal {

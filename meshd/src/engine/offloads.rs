@@ -44,6 +44,17 @@ impl Offloads {
         }
     }
 
+    /// Those of these that are not among `others`.
+    #[must_use]
+    pub const fn without(self, others: Self) -> Self {
+        Self {
+            tun_tcp: self.tun_tcp && !others.tun_tcp,
+            tun_udp: self.tun_udp && !others.tun_udp,
+            udp_send: self.udp_send && !others.udp_send,
+            udp_receive: self.udp_receive && !others.udp_receive,
+        }
+    }
+
     fn named(self) -> [(&'static str, bool); 4] {
         [
             ("tun-tcp", self.tun_tcp),
@@ -115,5 +126,8 @@ mod tests {
         assert_eq!(some.to_string(), "tun-tcp udp-gro");
         assert_eq!(Offloads::NONE.to_string(), "none");
         assert_eq!(Offloads::ALL.names().len(), 4);
+        let others = Offloads::ALL.without(some);
+        assert_eq!(others.to_string(), "tun-udp udp-gso");
+        assert_eq!(some.without(Offloads::ALL), Offloads::NONE);
     }
 }

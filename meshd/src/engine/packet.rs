@@ -7,13 +7,6 @@ const IPV4_HEADER_BYTES: usize = 20;
 /// Bytes of an IPv6 header without extensions.
 pub(super) const IPV6_HEADER_BYTES: usize = 40;
 
-/// Length by its header of the IP packet in `bytes`, if they hold a whole one. For fuzzing.
-#[doc(hidden)]
-#[must_use]
-pub fn ip_packet_length(bytes: &[u8]) -> Option<usize> {
-    InnerHeader::parse(bytes).map(|header| header.length)
-}
-
 /// Addresses and length of an IP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InnerHeader {

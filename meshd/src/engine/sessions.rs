@@ -30,6 +30,39 @@ const fn generation_of(index: u32) -> u32 {
     index >> (SLOT_BITS + SESSION_BITS)
 }
 
+/// Public keys that agree on the same secret with everybody (RFC 7748 section 7): whoever has one has no
+/// private key, and anybody could speak for it.
+const LOW_ORDER: [[u8; 32]; 7] = {
+    let mut points = [[0; 32]; 7];
+    points[1][0] = 1;
+    points[2] = [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ];
+    points[3] = [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ];
+    let mut at = 4;
+    while at < 7 {
+        points[at] = [0xff; 32];
+        points[at][0] = 0xec + (at as u8 - 4);
+        points[at][31] = 0x7f;
+        at += 1;
+    }
+    points
+};
+
+/// True if a public key agrees on the same secret with everybody.
+pub(super) fn is_low_order(key: &[u8; 32]) -> bool {
+    let mut key = *key;
+    // The highest bit means nothing.
+    key[31] &= 0x7f;
+    LOW_ORDER.contains(&key)
+}
+
 /// What sessions are made from: the node's key and the common bound on handshakes.
 pub(super) struct DeviceKeys {
     /// Private key in the session layer's form.
@@ -238,6 +271,21 @@ fn written(result: TunnResult<'_>) -> Option<&mut [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_of_low_order_contribute_nothing() {
+        let secret = x25519::StaticSecret::from([9; 32]);
+        for mut point in LOW_ORDER {
+            for high_bit in [0, 0x80] {
+                point[31] |= high_bit;
+                let shared = secret.diffie_hellman(&x25519::PublicKey::from(point));
+                assert!(!shared.was_contributory(), "{point:02x?}");
+                assert!(is_low_order(&point));
+            }
+        }
+        let honest = x25519::PublicKey::from(&secret);
+        assert!(!is_low_order(honest.as_bytes()));
+    }
 
     #[test]
     fn indices_tell_slots_and_generations_apart() {

@@ -1,7 +1,8 @@
 //! Watches for silence: peers that data was sent to and that have not answered. Says so; what follows is
 //! the core's business.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use super::allowed_ips::Slot;
@@ -10,7 +11,8 @@ use super::peer::Peer;
 /// When to look at which peer. A peer is in here at most once, and only while it has traffic.
 #[derive(Debug, Default)]
 pub(super) struct SilenceWatch {
-    due: BTreeSet<(Instant, Slot)>,
+    /// The earliest on top. Keeps its memory: this is on the way of packets.
+    due: BinaryHeap<Reverse<(Instant, Slot)>>,
 }
 
 impl SilenceWatch {
@@ -26,20 +28,21 @@ impl SilenceWatch {
         peer.unanswered = Some(now);
         if !peer.watched {
             peer.watched = true;
-            self.due.insert((now + Self::PATIENCE, peer.slot));
+            self.due.push(Reverse((now + Self::PATIENCE, peer.slot)));
         }
     }
 
     /// When to look again.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        Some(self.due.first()?.0)
+        Some(self.due.peek()?.0.0)
     }
 
     /// Takes a peer that is to be looked at.
     pub(super) fn next(&mut self, now: Instant) -> Option<Slot> {
-        let first = self.due.first().copied().filter(|(at, _)| *at <= now)?;
-        self.due.remove(&first);
-        Some(first.1)
+        if self.next_due()? > now {
+            return None;
+        }
+        Some(self.due.pop()?.0.1)
     }
 
     /// Since when `peer`, just taken, has been silent, if for too long.
@@ -50,7 +53,7 @@ impl SilenceWatch {
         };
         let too_long = now >= since + Self::PATIENCE;
         let again = if too_long { now } else { since };
-        self.due.insert((again + Self::PATIENCE, peer.slot));
+        self.due.push(Reverse((again + Self::PATIENCE, peer.slot)));
         too_long.then_some(since)
     }
 }

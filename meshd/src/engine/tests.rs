@@ -3,14 +3,15 @@
 
 mod interop;
 pub(super) mod namespace;
-mod transfer;
+mod scenarios;
+pub(super) mod transfer;
 
 use super::*;
 use ipnet::IpNet;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{HandshakeCopy, PathId, PeerSpec};
 use namespace::{Namespace, namespaces};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, Receiver};
 
@@ -69,17 +70,8 @@ impl<'a> Node<'a> {
     }
 
     fn add_peer(&self, number: u8) {
-        self.engine.send(EngineCommand::SetPeer(Box::new(PeerSpec {
-            public_key: public_key(number),
-            preshared_key: None,
-            allowed_ips: vec![
-                network(number),
-                format!("fd10::{number}/128").parse().unwrap(),
-            ],
-            mesh_address: None,
-            keepalive: Some(Duration::from_secs(25)),
-            endpoint_filter: None,
-        })));
+        let spec = Box::new(spec(number));
+        self.engine.send(EngineCommand::SetPeer(spec));
     }
 
     fn handshake(&self, with: u8) {
@@ -116,7 +108,7 @@ impl<'a> Node<'a> {
     }
 }
 
-fn configure(namespace: &Namespace, number: u8, interface: &str) {
+pub(super) fn configure(namespace: &Namespace, number: u8, interface: &str) {
     let other = 3 - number;
     namespace.ip(&format!("address add 10.{number}.0.1/32 dev {interface}"));
     namespace.ip(&format!(
@@ -133,6 +125,21 @@ fn assert_pings(from: &Namespace, to: u8) {
         let target = format!("10.{to}.0.1");
         let arguments = ["-c", "3", "-i", "0.2", "-W", "5", "-s", bytes, &target];
         from.command("ping", &arguments);
+    }
+}
+
+/// What others must know of a node.
+fn spec(number: u8) -> PeerSpec {
+    PeerSpec {
+        public_key: public_key(number),
+        preshared_key: None,
+        allowed_ips: vec![
+            network(number),
+            format!("fd10::{number}/128").parse().unwrap(),
+        ],
+        mesh_address: None,
+        keepalive: Some(Duration::from_secs(25)),
+        endpoint_filter: None,
     }
 }
 

@@ -59,6 +59,15 @@ const TOKEN_V4: u64 = 1;
 const TOKEN_V6: u64 = 2;
 const TOKEN_TUN: u64 = 3;
 
+/// True if a datagram would be taken for a WireGuard message.
+pub(super) fn is_wireguard_message(bytes: &[u8]) -> bool {
+    let kind = inbound::MessageKind::of(bytes);
+    !matches!(
+        kind,
+        inbound::MessageKind::Foreign | inbound::MessageKind::Malformed
+    )
+}
+
 /// Owns the sockets, the interface and all sessions.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -170,12 +179,17 @@ impl Worker {
     fn note_offloads(&self) {
         let (udp_send, udp_receive) = self.wire.offloads();
         let TunOffloads { tcp, udp } = self.tunnel.offloads();
-        self.in_use.set(Offloads {
+        let now = Offloads {
             tun_tcp: tcp,
             tun_udp: udp,
             udp_send,
             udp_receive,
-        });
+        };
+        let lost = self.in_use.get().without(now);
+        if lost != Offloads::NONE {
+            tracing::warn!(%lost, in_use = %now, "fell back to work without an offload");
+        }
+        self.in_use.set(now);
     }
 
     /// Works until told to stop.

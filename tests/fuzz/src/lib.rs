@@ -21,7 +21,8 @@ use meshd_core::persistent::PersistentState;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 17] = [
+    ("coalesce", coalesce),
     ("config", config),
     ("datagram", datagram),
     ("disk_cache", disk_cache),
@@ -33,6 +34,8 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("report", report),
     ("request", request),
     ("secret_file", secret_file),
+    ("segment_size", segment_size),
+    ("segments", segments),
     ("stun", stun),
     ("uapi", uapi),
     ("watch_line", watch_line),
@@ -217,9 +220,24 @@ pub fn disk_cache(bytes: &[u8]) -> bool {
 
 /// A packet between the tunnel and the host.
 pub fn inner_packet(bytes: &[u8]) -> bool {
-    let length = meshd::engine::ip_packet_length(bytes);
+    let length = meshd::engine::fuzzing::ip_packet_length(bytes);
     assert!(length.is_none_or(|length| length <= bytes.len()));
     length.is_some()
+}
+
+/// What a TUN device with offloads hands over: a virtio-net header and a packet to be cut.
+pub fn segments(bytes: &[u8]) -> bool {
+    meshd::engine::fuzzing::cut_packet(bytes)
+}
+
+/// Packets out of the tunnel that may be joined, each behind its length in two bytes.
+pub fn coalesce(bytes: &[u8]) -> bool {
+    meshd::engine::fuzzing::join(bytes)
+}
+
+/// A packet whose segment size may be too large.
+pub fn segment_size(bytes: &[u8]) -> bool {
+    meshd::engine::fuzzing::clamp(bytes)
 }
 
 /// A datagram on the WireGuard port: told apart from STUN, then taken by a session with no peer.
@@ -236,5 +254,7 @@ pub fn datagram(bytes: &[u8]) -> bool {
     assert!(!decrypted, "data without a session");
     let parsed = Tunn::parse_incoming_packet(bytes).is_ok();
     assert!(!(parsed && is_stun(bytes)), "both WireGuard and STUN");
+    let dispatched = meshd::engine::fuzzing::is_wireguard(bytes);
+    assert_eq!(dispatched, parsed, "the engine and the sessions agree");
     parsed
 }

@@ -73,7 +73,7 @@ impl Drop for Stream {
 }
 
 /// A socket stays in the namespace it was made in, whichever thread uses it.
-fn bind(entry: &Entry, address: SocketAddrV4) -> Result<UdpSocket, LabError> {
+pub(crate) fn bind(entry: &Entry, address: SocketAddrV4) -> Result<UdpSocket, LabError> {
     let entry = entry.clone();
     let opened = thread::spawn(move || {
         entry.enter_network()?;

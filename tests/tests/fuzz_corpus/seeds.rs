@@ -36,6 +36,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let mut seeds = sealed();
     seeds.extend(plaintexts());
     seeds.extend(packets());
+    seeds.extend(offloads());
     seeds.extend(texts());
     seeds
 }
@@ -185,6 +186,78 @@ fn packets() -> Vec<Seed> {
         ("datagram", "ok-data", message(4, 48)),
         ("datagram", "bad-stun", encode_request(id).to_vec()),
         ("datagram", "bad-short-initiation", message(1, 147)),
+    ]
+}
+
+/// A TCP packet of a flow, checksums right, with these flags, options and payload.
+fn tcp_packet(sequence: u32, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let sum = |bytes: &[u8]| {
+        let pairs = bytes.chunks(2);
+        let words = pairs
+            .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)));
+        let total = words.sum::<u32>();
+        !((total & 0xffff) + (total >> 16)) as u16
+    };
+    let length = 20 + options.len() + payload.len();
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + length as u16).to_be_bytes());
+    packet.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let header_sum = sum(&packet);
+    packet[10..12].copy_from_slice(&header_sum.to_be_bytes());
+    packet.extend([0x0f, 0xa0, 0x14, 0x51]);
+    packet.extend(sequence.to_be_bytes());
+    packet.extend([
+        0,
+        0,
+        0,
+        9,
+        ((20 + options.len()) as u8 / 4) << 4,
+        flags,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    packet.extend(options);
+    packet.extend(payload);
+    let mut summed = packet[12..].to_vec();
+    summed.extend_from_slice(&[0, 6]);
+    summed.extend((length as u16).to_be_bytes());
+    let sum = sum(&summed);
+    packet[36..38].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+fn offloads() -> Vec<Seed> {
+    const ACK: u8 = 0x10;
+    const SYN: u8 = 0x02;
+    let behind_length = |packet: &[u8]| {
+        let mut bytes = (packet.len() as u16).to_be_bytes().to_vec();
+        bytes.extend_from_slice(packet);
+        bytes
+    };
+    let stream = [0, 1, 2].map(|at| tcp_packet(100 + 200 * at, ACK, &[], &[at as u8; 200]));
+    let stream = stream.map(|packet| behind_length(&packet)).concat();
+    let alone = behind_length(&tcp_packet(1, SYN, &[], b""));
+    // Flags, kind (TCP over IPv4), header bytes, segment bytes, start and place of the checksum.
+    let header = |segment: u16| {
+        let mut bytes = vec![1, 1];
+        for field in [40, segment, 20, 16] {
+            bytes.extend(field.to_ne_bytes());
+        }
+        bytes
+    };
+    let large = tcp_packet(1, ACK, &[], &[7; 1000]);
+    let syn = |size: u16| tcp_packet(1, SYN, &[[2, 4], size.to_be_bytes()].concat(), b"");
+    vec![
+        ("segments", "ok-tcp", [header(300), large.clone()].concat()),
+        ("segments", "bad-size-of-zero", [header(0), large].concat()),
+        ("coalesce", "ok-stream", stream),
+        ("coalesce", "bad-alone", alone),
+        ("segment_size", "ok-large", syn(1460)),
+        ("segment_size", "bad-small", syn(1200)),
     ]
 }
 

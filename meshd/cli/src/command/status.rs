@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mesh_proto::control::{DiscoveryStatus, Problem, Status};
+use mesh_proto::control::{DiscoveryStatus, OffloadStatus, Problem, Status};
 
 use super::Session;
 use crate::exit::Exit;
@@ -60,6 +60,9 @@ fn render(status: &Status, now: i64, wide: bool) -> String {
             status.interface, status.listen_port, status.mtu
         ),
     );
+    if let Some(offloads) = &status.offloads {
+        line("offloads", offload_text(offloads));
+    }
     line("mesh address", status.mesh_address.to_string());
     line("public key", status.public_key.to_string());
     line("candidates", candidates(status));
@@ -79,6 +82,21 @@ fn render(status: &Status, now: i64, wide: bool) -> String {
         out.push_str(&problems(&status.problems));
     }
     out
+}
+
+fn offload_text(offloads: &OffloadStatus) -> String {
+    let list = |names: &[String]| match names {
+        [] => "none".to_owned(),
+        names => names.join(" "),
+    };
+    let in_use = list(&offloads.in_use);
+    if offloads.missing.is_empty() {
+        return in_use;
+    }
+    format!(
+        "{in_use}; slower without {}, which the kernel or a network card lacks",
+        list(&offloads.missing)
+    )
 }
 
 fn candidates(status: &Status) -> String {

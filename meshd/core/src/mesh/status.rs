@@ -45,6 +45,8 @@ impl Mesh {
                 || tunnel_mtu(&self.host.links(), wireguard.mtu),
                 |network| network.mtu,
             ),
+            // The data plane's own knowledge; whoever runs one fills it in.
+            offloads: None,
             mesh_address: self.mesh_address,
             public_key: self.public_key,
             candidates: candidates.collect(),

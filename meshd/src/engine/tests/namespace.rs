@@ -41,6 +41,19 @@ pub(in crate::engine) fn namespaces() -> Option<(Namespace, Namespace)> {
 }
 
 impl Namespace {
+    /// A namespace joined to this one by a veth whose ends are `here` and `there`, without addresses.
+    pub(in crate::engine) fn neighbour(&self, here: &str, there: &str) -> Self {
+        let other = Self::new();
+        self.ip(&format!(
+            "link add {here} type veth peer name {there} netns {}",
+            other.id
+        ));
+        self.ip(&format!("link set {here} up"));
+        other.ip("link set lo up");
+        other.ip(&format!("link set {there} up"));
+        other
+    }
+
     fn new() -> Self {
         let (tasks, queue) = mpsc::channel::<Task>();
         let (ready, id) = mpsc::channel();

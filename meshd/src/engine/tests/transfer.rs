@@ -3,7 +3,7 @@
 
 use super::*;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const BYTES: usize = 6 * 1024 * 1024;
@@ -21,7 +21,12 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// One TCP connection from one namespace to an address in the other.
-fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, length: usize) {
+pub(in crate::engine) fn transfer(
+    from: &Namespace,
+    to: &Namespace,
+    address: IpAddr,
+    length: usize,
+) {
     let receiver = to.run(move || {
         let listener = TcpListener::bind((address, 7000)).unwrap();
         std::thread::spawn(move || {
@@ -39,7 +44,7 @@ fn transfer(from: &Namespace, to: &Namespace, address: IpAddr, length: usize) {
     assert!(receiver.join().unwrap() == noise(length), "the same bytes");
 }
 
-fn inner(number: u8, v6: bool) -> IpAddr {
+pub(in crate::engine) fn inner(number: u8, v6: bool) -> IpAddr {
     match v6 {
         false => [10, number, 0, 1].into(),
         true => [0xfd10, 0, 0, 0, 0, 0, 0, u16::from(number)].into(),
@@ -141,9 +146,9 @@ fn outer_packets_larger_than_the_link_are_sent_in_fragments() {
     assert!(a.engine.offloads().udp_send, "only this link is too small");
 }
 
-/// Carries datagrams between both ends until told to stop; loses one in a hundred and holds back one in
-/// twenty until the next has passed.
-fn relay(socket: &UdpSocket, stop: &AtomicBool) {
+/// Carries datagrams between both ends until told to stop; loses one in a hundred, holds back one in
+/// twenty until the next has passed, and sends one in twenty again.
+pub(super) fn relay(socket: &UdpSocket, stop: &AtomicBool) {
     let (one, two) = (underlay(1), underlay(2));
     let (mut buffer, mut held) = (vec![0; 65_536], None);
     for number in 0_u32.. {
@@ -159,8 +164,11 @@ fn relay(socket: &UdpSocket, stop: &AtomicBool) {
             chance if chance % 20 == 3 && held.is_none() => {
                 held = Some((buffer[..length].to_vec(), to));
             }
-            _ => {
+            chance => {
                 let _ = socket.send_to(&buffer[..length], to);
+                if chance % 20 == 9 {
+                    let _ = socket.send_to(&buffer[..length], to);
+                }
                 if let Some((bytes, to)) = held.take() {
                     let _ = socket.send_to(&bytes, to);
                 }
@@ -170,7 +178,7 @@ fn relay(socket: &UdpSocket, stop: &AtomicBool) {
 }
 
 #[test]
-fn loss_and_reordering_corrupt_nothing() {
+fn loss_reordering_and_replay_corrupt_nothing() {
     let Some((left, right)) = namespaces() else {
         return;
     };
@@ -198,6 +206,7 @@ fn loss_and_reordering_corrupt_nothing() {
         a.wait_for_handshake(true);
         transfer(&left, &right, inner(2, false), BYTES / 6);
         transfer(&right, &left, inner(1, true), BYTES / 6);
+        assert!(b.engine.counters().snapshot().drop_replayed > 0);
         stop.store(true, Ordering::Relaxed);
     });
 }

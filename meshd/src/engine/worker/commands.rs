@@ -12,6 +12,7 @@ use crate::engine::counters::count;
 use crate::engine::path::Route;
 use crate::engine::peer::Peer;
 use crate::engine::queue::Message;
+use crate::engine::sessions::is_low_order;
 use crate::engine::snapshot::DeviceSnapshot;
 
 impl Worker {
@@ -73,6 +74,10 @@ impl Worker {
 
     fn set_peer(&mut self, spec: PeerSpec) {
         let key = spec.public_key;
+        if is_low_order(&key.0) {
+            tracing::warn!("refused a peer whose key has no private key: {key}");
+            return;
+        }
         let known = self.peers.by_key(&key);
         let renewed = known.is_some_and(|peer| peer.spec.preshared_key != spec.preshared_key);
         match self.peers.set(spec, &self.keys) {

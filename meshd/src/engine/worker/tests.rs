@@ -2,6 +2,7 @@
 //! written to the TUN is counted as dropped there. No thread runs, so the test decides when a
 //! datagram is lost and what time it is.
 
+mod allocations;
 mod full_buffer;
 mod handshakes;
 mod hostile;
@@ -28,16 +29,7 @@ impl Node {
         let counters = Arc::new(EngineCounters::default());
         let (_, inbox) = queue::channel(Arc::clone(&counters)).unwrap();
         let (sender, events) = mpsc::channel(1000);
-        let config = EngineConfig {
-            interface: String::new(),
-            mtu: MTU,
-            listen_port: 0,
-            mark: 0,
-            private_key: WgPrivateKey::from_bytes([number; 32]),
-            mesh_address: mesh_address(number),
-            peers_hint: 2,
-            offloads: Offloads::ALL,
-        };
+        let config = config(number, String::new());
         let sockets = UdpSockets::open(0, 0, Offloads::ALL).unwrap();
         let sink = EventSink::new(sender, Arc::clone(&counters));
         let wire = Wire::new(sockets, sink, Arc::clone(&counters));
@@ -130,6 +122,19 @@ impl Node {
         let before = self.count("received_datagrams");
         self.worker.serve_udp(UdpFamily::V4);
         self.count("received_datagrams") > before
+    }
+}
+
+fn config(number: u8, interface: String) -> EngineConfig {
+    EngineConfig {
+        interface,
+        mtu: MTU,
+        listen_port: 0,
+        mark: 0,
+        private_key: WgPrivateKey::from_bytes([number; 32]),
+        mesh_address: mesh_address(number),
+        peers_hint: 2,
+        offloads: Offloads::ALL,
     }
 }
 

@@ -5,6 +5,7 @@ mod interrupt;
 mod lifecycle;
 mod output;
 mod recovery;
+mod soak;
 mod throughput;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Action {
     Recovery(recovery::Recovery),
     /// Compare the tunnel's throughput with other WireGuard implementations
     Throughput(throughput::Throughput),
+    /// Send checked packets through a tunnel for a long time, over several rekeys; exits 1 if any is lost
+    Soak(soak::Soak),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Action::Demo(options) => demo::run(&options),
         Action::Recovery(options) => recovery::run(&options),
         Action::Throughput(options) => throughput::run(&options),
+        Action::Soak(options) => soak::run(&options),
     };
     match result {
         Ok(code) => code,

@@ -87,6 +87,19 @@ fn an_initiation_from_the_past_is_told_of_and_changes_nothing() {
 }
 
 #[test]
+fn a_peer_whose_key_is_a_point_of_low_order_is_refused() {
+    let mut node = Node::new(1);
+    for first in [0, 1] {
+        let mut weak = Node::new(3).spec();
+        weak.public_key = WgPublicKey([0; 32]);
+        weak.public_key.0[0] = first;
+        let key = weak.public_key;
+        node.command(EngineCommand::SetPeer(Box::new(weak)));
+        assert!(node.worker.peers.by_key(&key).is_none());
+    }
+}
+
+#[test]
 fn counters_at_the_end_of_their_range_are_refused() {
     let (mut a, mut b) = joined();
     let mut message = sealed(&mut a, &b, &packet(1, 2));
