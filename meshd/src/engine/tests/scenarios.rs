@@ -63,7 +63,7 @@ fn a_peer_that_moves_is_told_and_found_again() {
     b.engine.send(EngineCommand::SetPath { peer, path });
     right.ip("address del 192.0.2.2/24 dev right");
     right.ip("address add 192.0.2.9/24 dev right");
-    // What it sends next comes from its new address.
+    // What it sends next comes from its new address; answers go to the former one.
     let ping = ["-c", "1", "-W", "1", "10.1.0.1"];
     right.failing_command("ping", &ping);
     let moved = SocketAddr::from(([192, 0, 2, 9], PORT));
@@ -77,6 +77,38 @@ fn a_peer_that_moves_is_told_and_found_again() {
     });
     assert_pings(&right, 1);
     assert_pings(&left, 2);
+}
+
+#[test]
+fn an_address_that_vanished_is_not_insisted_on() {
+    let Some((left, right)) = namespaces() else {
+        return;
+    };
+    right.ip("address add 192.0.2.22/24 dev right");
+    let mut a = Node::start(&left, 1, "sca");
+    let mut b = Node::start(&right, 2, "scb");
+    a.add_peer(2);
+    b.add_peer(1);
+    // The sessions are agreed on by the address that will vanish.
+    a.engine.send(EngineCommand::Handshake {
+        peer: public_key(2),
+        copies: vec![HandshakeCopy {
+            path: PathId::to(([192, 0, 2, 22], PORT).into()),
+            after: Duration::ZERO,
+        }],
+    });
+    a.wait_for_handshake(true);
+    b.wait_for_handshake(false);
+    let path = PathId::to(underlay(1));
+    let peer = public_key(1);
+    b.engine.send(EngineCommand::SetPath { peer, path });
+    assert_pings(&right, 1);
+    right.ip("address del 192.0.2.22/24 dev right");
+    let path = PathId::to(underlay(2));
+    let peer = public_key(2);
+    a.engine.send(EngineCommand::SetPath { peer, path });
+    assert_pings(&right, 1);
+    assert_eq!(b.engine.counters().snapshot().drop_send_error, 0);
 }
 
 #[test]

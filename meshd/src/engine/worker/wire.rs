@@ -375,10 +375,11 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// The local address is not ours any more.
+/// The local address may not be ours any more. Recent kernels answer so as if nothing led to the remote
+/// address: sending without the local one tells both apart.
 fn is_source_refused(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EINVAL | libc::EADDRNOTAVAIL)
+        Some(libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH)
     )
 }
