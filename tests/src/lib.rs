@@ -1,6 +1,6 @@
 //! Laboratory for the mesh: network namespaces, the real binaries in them, captures, pings, the demo's
-//! checks, and the measurement of recovery; and a simulator of many real cores in virtual time. Not part
-//! of what users install.
+//! checks, and the measurement of recovery; a simulator of many real cores in virtual
+//! time; and a virtual machine with another kernel. Not part of what users install.
 
 pub mod demo;
 pub mod lab;
@@ -8,3 +8,4 @@ pub mod recovery;
 pub mod sim;
 pub mod soak;
 pub mod throughput;
+pub mod vm;

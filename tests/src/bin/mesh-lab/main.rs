@@ -7,6 +7,7 @@ mod output;
 mod recovery;
 mod soak;
 mod throughput;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,8 @@ enum Action {
     Throughput(throughput::Throughput),
     /// Send checked packets through a tunnel for a long time, over several rekeys; exits 1 if any is lost
     Soak(soak::Soak),
+    /// Run a shell command in a virtual machine that has kernel WireGuard and netem
+    Vm(vm::RunInVm),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Action::Recovery(options) => recovery::run(&options),
         Action::Throughput(options) => throughput::run(&options),
         Action::Soak(options) => soak::run(&options),
+        Action::Vm(options) => vm::run(&options),
     };
     match result {
         Ok(code) => code,
