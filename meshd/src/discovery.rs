@@ -11,6 +11,7 @@ mod error;
 mod lines;
 mod names;
 mod publish;
+mod reopening;
 mod reports;
 mod session;
 mod stream;
@@ -22,6 +23,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mesh_proto::{ClusterKeys, MemberId, VerifiedEnvelope};
 use meshd_core::input::DiscoveryEvent;
@@ -51,7 +53,13 @@ pub struct ClientConfig {
     pub ca: Option<Vec<u8>>,
     /// Last good addresses of the servers' names.
     pub cache: Arc<AddressCache>,
+    /// How long the first attempt to store a record waits for its answer; usually [`FIRST_ANSWER`].
+    pub first_answer: Duration,
 }
+
+/// A way to a server that died is left after this: most answers come within a few round trips. Each
+/// further attempt waits twice as long, up to ten seconds, so that a slow server is heard as well.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// A running client. Clones share it.
 #[derive(Debug, Clone)]
@@ -82,6 +90,7 @@ struct Server {
     events: mpsc::Sender<(usize, DiscoveryEvent)>,
     /// Changes when waiting should end.
     retry: channel::Receiver<u64>,
+    first_answer: Duration,
     bad_lines: Arc<AtomicU64>,
 }
 
@@ -117,6 +126,7 @@ pub fn spawn(
             ca: config.ca.clone(),
             events: events.clone(),
             retry: retry_seen.clone(),
+            first_answer: config.first_answer,
             bad_lines: bad_lines.clone(),
         };
         let names = addresses.server(index, server.url.clone(), config.cache.clone());
@@ -176,8 +186,9 @@ impl DiscoveryClient {
         self.shared.addresses.clone()
     }
 
-    /// Ends every wait and opens live streams anew (at most once in five seconds): the host's addresses
-    /// or routes changed, and old connections may be dead without knowing it.
+    /// Ends every wait and makes every connection anew, also one that is just being made and one a
+    /// request is waiting on (five times at once, then once in five seconds): the host's addresses or
+    /// routes changed, and old connections may be dead without knowing it.
     pub fn retry_now(&self) {
         self.shared
             .retry

@@ -1,10 +1,11 @@
 //! Laboratory for the mesh: network namespaces, the real binaries in them, captures, pings, the demo's
-//! checks, and the measurement of recovery; a simulator of many real cores in virtual
-//! time; and a virtual machine with another kernel. Not part of what users install.
+//! checks, and the measurement of recovery and scale; a simulator of many real cores in virtual time; and
+//! a virtual machine with another kernel. Not part of what users install.
 
 pub mod demo;
 pub mod lab;
 pub mod recovery;
+pub mod scale;
 pub mod sim;
 pub mod soak;
 pub mod throughput;

@@ -9,6 +9,7 @@ pub mod pair;
 pub mod random;
 pub mod repetition;
 pub mod report;
+pub mod saturation;
 pub mod scenario;
 pub mod stream;
 pub mod strike;
@@ -19,7 +20,7 @@ use std::path::Path;
 use crate::lab::LabError;
 use random::Random;
 use report::Row;
-use scenario::Scenario;
+use scenario::{Fault, Scenario};
 use world::World;
 
 /// A repetition slower than this is told with the nodes' events.
@@ -34,7 +35,7 @@ pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Repetitions; none for each scenario's own number.
     pub repetitions: Option<usize>,
-    /// Minutes of loss, with traffic and again without.
+    /// Minutes of loss, with traffic and again without, and of saturation.
     pub minutes: f64,
 }
 
@@ -88,6 +89,11 @@ fn one(
             loss::run(world, fault, options.minutes, traffic, &mut row)?;
             done(row);
         }
+    } else if fault == Fault::Saturated {
+        let mut row = Row::new(scenario.to_string(), "userspace");
+        let rate = saturation::run(world, options.minutes, &mut row)?;
+        note(&format!("{scenario}: {rate}"));
+        done(row);
     } else {
         let mut row = Row::new(scenario.to_string(), "userspace");
         let repetitions = options.repetitions.unwrap_or(fault.repetitions());

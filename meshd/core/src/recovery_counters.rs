@@ -36,6 +36,8 @@ pub struct RecoveryCounters {
     pub pongs_sent: u64,
     /// Switches by how long the old path had been silent: a histogram with [`SILENCE_BOUNDS_MS`].
     pub silences: [u64; SILENCE_BOUNDS_MS.len() + 1],
+    /// All of these silences together.
+    pub silence_sum: Duration,
 }
 
 impl RecoveryCounters {
@@ -53,6 +55,7 @@ impl RecoveryCounters {
         let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         let class = SILENCE_BOUNDS_MS.partition_point(|bound| *bound < ms);
         self.silences[class] += 1;
+        self.silence_sum = self.silence_sum.saturating_add(silence);
     }
 }
 

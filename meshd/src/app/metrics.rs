@@ -1,5 +1,8 @@
 //! Prometheus metrics of the daemon. Gauges are read from the mesh when somebody asks; only events are
-//! counted as they happen. Label values are bounded: states, event kinds, drop reasons, peer names.
+//! counted as they happen. Label values are bounded: states, event kinds, drop reasons, and the names of
+//! at most [`MAX_PEERS`] peers. What each means is in `docs/metrics.md`.
+
+mod recovery;
 
 use std::net::SocketAddr;
 
@@ -26,6 +29,10 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Connections of scrapers at once; others wait.
 const MAX_CONNECTIONS: usize = 32;
+
+/// Peers with metrics of their own, in the order `meshctl peers` lists them: more would make a scrape of
+/// every node of a large mesh a burden. `meshd_peers_without_metrics` counts the others.
+const MAX_PEERS: usize = 256;
 
 /// A scrape: the answer is the exposition text.
 pub(super) type MetricsRequest = oneshot::Sender<String>;
@@ -99,9 +106,17 @@ fn register_mesh(registry: &mut Registry, mesh: &Mesh, now: Now) {
     }
     registry.register("peers", "Tunnels by state", states);
 
+    let (shown, hidden) = peers.split_at(peers.len().min(MAX_PEERS));
+    let without: Gauge = Gauge::default();
+    without.set(count(hidden.len()));
+    registry.register(
+        "peers_without_metrics",
+        "Peers beyond the bound on metrics of single peers",
+        without,
+    );
     let received = Family::<Labels, Counter>::default();
     let sent = Family::<Labels, Counter>::default();
-    for peer in &peers {
+    for peer in shown {
         received
             .get_or_create(&label("peer", &peer.name))
             .inc_by(peer.rx_bytes);
@@ -110,6 +125,8 @@ fn register_mesh(registry: &mut Registry, mesh: &Mesh, now: Now) {
     }
     registry.register("peer_rx_bytes", "Bytes received from a peer", received);
     registry.register("peer_tx_bytes", "Bytes sent to a peer", sent);
+    recovery::register(registry, &mesh.recovery_counters());
+    recovery::register_paths(registry, mesh, shown, now);
 }
 
 fn register_engine(registry: &mut Registry, engine: &Engine) {

@@ -146,6 +146,7 @@ fn client_config(
         keys: Arc::new(foundation.secret.keys()),
         ca: ca.map_err(StartError::Ca)?,
         cache,
+        first_answer: discovery::FIRST_ANSWER,
     })
 }
 

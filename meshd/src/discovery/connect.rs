@@ -10,10 +10,13 @@ use reqwest::{Certificate, Client, Response, Url};
 use super::error::RequestError;
 use super::session::Session;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-/// A connection with unacknowledged data for this long is dead.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(10);
+/// Long enough for the second SYN, which follows the first after a second.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(2500);
+/// A connection that got no acknowledgement for this long is dead: several retransmissions, or three
+/// keep-alives, and a watcher learns of changes late for no longer.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Between keep-alives on a silent stream, about 100 bytes a second.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(1);
 const POOL_IDLE: Duration = Duration::from_secs(30);
 
 /// Connects to `url` at one of `addresses`. The response of `/v1/info` tells which.
@@ -50,6 +53,7 @@ fn build(
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_user_timeout(TCP_USER_TIMEOUT)
         .tcp_keepalive(TCP_KEEPALIVE)
+        .tcp_keepalive_interval(TCP_KEEPALIVE)
         .pool_idle_timeout(POOL_IDLE)
         .resolve_to_addrs(host, addresses);
     match ca {

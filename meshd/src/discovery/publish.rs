@@ -18,6 +18,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 /// Renewals come at this part of the lease: three may fail before it ends.
 const RENEWALS_PER_LEASE: u32 = 4;
+/// Longest wait for an answer, after several that did not come.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// Bounds of the lease a server may tell, seconds.
 const LEASE_S: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
 
@@ -60,8 +62,18 @@ impl Publisher {
     /// Runs until the client is dropped.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(FIRST_WAIT, LAST_WAIT);
+        let mut limit = self.server.first_answer;
         while let Some((envelope, session)) = self.next().await {
-            let put = self.put(&session, &envelope).await;
+            let mut sessions = self.session.clone();
+            let put = tokio::select! {
+                put = self.put(&session, &envelope, limit) => put,
+                // The host's network changed or the stream broke: this connection may be dead.
+                () = replaced(&mut sessions, &session) => continue,
+            };
+            limit = match put {
+                Ok(()) => self.server.first_answer,
+                Err(_) => (limit * 2).min(LAST_ANSWER.max(limit)),
+            };
             let memory = (session.info.server, session.info.epoch);
             let lease =
                 Duration::from_secs(session.info.lease_s.clamp(*LEASE_S.start(), *LEASE_S.end()));
@@ -105,6 +117,7 @@ impl Publisher {
         &self,
         session: &Session,
         envelope: &VerifiedEnvelope,
+        limit: Duration,
     ) -> Result<(), RequestError> {
         let of_cluster = |keys: &&ClusterKeys| keys.cluster_id() == envelope.cluster();
         let Some(keys) = self.server.keys.iter().find(of_cluster) else {
@@ -118,7 +131,8 @@ impl Publisher {
             Slot::Record => member_path(&cluster, &member),
             Slot::Report => report_path(&cluster, &member),
         };
-        session.send(keys, &path, Some(envelope.encode())).await?;
+        let body = Some(envelope.encode());
+        session.send(keys, &path, body, limit).await?;
         Ok(())
     }
 
@@ -172,5 +186,18 @@ impl Publisher {
             Ok(()) = self.source.changed() => {}
             Ok(()) = self.session.changed() => {}
         }
+    }
+}
+
+/// Returns once there is another session than `session`. Not when there is none: a server may refuse
+/// watchers and yet store records.
+async fn replaced(sessions: &mut watch::Receiver<Option<Arc<Session>>>, session: &Arc<Session>) {
+    let another = sessions.wait_for(|current| {
+        let current = current.as_ref();
+        current.is_some_and(|current| !Arc::ptr_eq(current, session))
+    });
+    if another.await.is_err() {
+        // The client is being dropped; its tasks are cancelled.
+        std::future::pending::<()>().await;
     }
 }

@@ -66,7 +66,7 @@ async fn fetch_one(
 
 async fn ask(session: &Session, keys: &ClusterKeys, member: MemberId) -> Option<FetchedReport> {
     let path = report_path(&keys.cluster_id(), &member);
-    let response = session.send(keys, &path, None).await.ok()?;
+    let response = session.send(keys, &path, None, FETCH_TIMEOUT).await.ok()?;
     let age = response.headers().get(HEADER_AGE)?.to_str().ok()?;
     let age_s = age.parse().ok()?;
     let bytes = read_bounded(session.url(), response, MAX_ENVELOPE_BYTES)

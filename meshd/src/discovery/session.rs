@@ -73,14 +73,16 @@ impl Session {
         fits
     }
 
-    /// Sends a signed GET or, with a body, a PUT; an answer that is not 2xx is an error.
+    /// Sends a signed GET or, with a body, a PUT, whose answer has to begin within `limit`; one that is
+    /// not 2xx is an error.
     pub(super) async fn send(
         &self,
         keys: &ClusterKeys,
         path: &str,
         body: Option<Vec<u8>>,
+        limit: Duration,
     ) -> Result<Response, RequestError> {
-        let error = match self.send_once(keys, path, body.clone()).await {
+        let error = match self.send_once(keys, path, body.clone(), limit).await {
             Err(error) => error,
             done => return done,
         };
@@ -97,7 +99,7 @@ impl Session {
             Some(ErrorCode::Replayed) => {}
             _ => return Err(error),
         }
-        self.send_once(keys, path, body).await
+        self.send_once(keys, path, body, limit).await
     }
 
     async fn send_once(
@@ -105,6 +107,7 @@ impl Session {
         keys: &ClusterKeys,
         path: &str,
         body: Option<Vec<u8>>,
+        limit: Duration,
     ) -> Result<Response, RequestError> {
         let method = if body.is_some() {
             Method::PUT
@@ -137,7 +140,7 @@ impl Session {
                 .header(CONTENT_TYPE, ENVELOPE_CONTENT_TYPE)
                 .body(body);
         }
-        let response = answer(&self.url, request.send()).await?;
+        let response = answer_by(Instant::now() + limit, &self.url, request.send()).await?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -2,6 +2,7 @@
 
 mod fake_server;
 mod faults;
+mod moves;
 mod real_server;
 mod real_servers;
 
@@ -63,12 +64,17 @@ impl Client {
     }
 
     fn start_with(urls: &[&str], keys: Vec<ClusterKeys>) -> Self {
+        Self::start_patient(urls, keys, FIRST_ANSWER)
+    }
+
+    fn start_patient(urls: &[&str], keys: Vec<ClusterKeys>, first_answer: Duration) -> Self {
         let (sender, events) = mpsc::channel(4);
         let config = ClientConfig {
             servers: urls.iter().map(|url| url.parse().unwrap()).collect(),
             keys: Arc::new(keys),
             ca: None,
             cache: Arc::new(AddressCache::in_memory()),
+            first_answer,
         };
         Self {
             client: spawn(config, sender),

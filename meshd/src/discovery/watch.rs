@@ -16,15 +16,14 @@ use super::backoff::{Backoff, jittered};
 use super::connect::connect;
 use super::error::RequestError;
 use super::names::ServerName;
-use super::session::Session;
+use super::reopening::Reopenings;
+use super::session::{ANSWER_TIMEOUT, Session};
 use super::stream::{End, Stream};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 /// A stream that lived this long was a good one: the next wait is short again.
 const GOOD_STREAM: Duration = Duration::from_secs(5);
-/// Streams are opened anew for changes of the host's network at most this often.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(5);
 /// After a server said goodbye, every node of it comes back within this time.
 const GOODBYE_SPREAD: Duration = Duration::from_secs(1);
 
@@ -38,6 +37,7 @@ pub(super) struct Watcher {
     resume: Vec<Option<Revision>>,
     /// Since when the stream is live.
     connected: Option<Instant>,
+    reopenings: Reopenings,
 }
 
 impl Watcher {
@@ -53,6 +53,7 @@ impl Watcher {
             session,
             resume,
             connected: None,
+            reopenings: Reopenings::default(),
         }
     }
 
@@ -70,7 +71,11 @@ impl Watcher {
                 backoff.reset();
             }
             let wait = match end {
-                End::Reopen => continue,
+                End::Reopen => {
+                    self.reopenings.note(Instant::now());
+                    backoff.reset();
+                    continue;
+                }
                 End::Goodbye => {
                     let text = format!("{} is going away", self.server.url);
                     self.server.tell(DiscoveryEvent::Disconnected(text)).await;
@@ -88,14 +93,21 @@ impl Watcher {
         }
     }
 
-    /// One session, from name to broken stream.
+    /// One session, from name to broken stream. A change of the host's network ends it at any point: an
+    /// attempt from an address that is gone would wait for its time-out.
     async fn follow_once(&mut self) -> End {
-        match self.open_and_follow().await {
-            Ok(end) | Err(end) => end,
+        let mut retry = self.server.retry.clone();
+        let earliest = self.reopenings.earliest(Instant::now());
+        tokio::select! {
+            end = self.open_and_follow() => match end {
+                Ok(()) => End::Goodbye,
+                Err(end) => end,
+            },
+            () = network_change(&mut retry, earliest) => End::Reopen,
         }
     }
 
-    async fn open_and_follow(&mut self) -> Result<End, End> {
+    async fn open_and_follow(&mut self) -> Result<(), End> {
         let addresses = self.name.resolve().await?;
         let (url, ca) = (&self.server.url, self.server.ca.clone());
         let (session, response) = connect(url, self.name.host(), addresses, ca).await?;
@@ -111,7 +123,6 @@ impl Watcher {
         };
         self.server.tell(connected).await;
         self.connected = Some(Instant::now());
-        let mut retry = self.server.retry.clone();
         let server = &self.server;
         let follow = self.resume.iter_mut().zip(streams).enumerate().filter_map(
             |(index, (resume, response))| {
@@ -125,10 +136,8 @@ impl Watcher {
                 Some(stream.follow(response?))
             },
         );
-        tokio::select! {
-            end = try_join_all(follow) => Err(end.err().unwrap_or(End::Goodbye)),
-            () = network_change(&mut retry) => Ok(End::Reopen),
-        }
+        try_join_all(follow).await?;
+        Ok(())
     }
 
     /// A stream for each cluster key. That of an old secret may be refused by the server; that of the
@@ -140,7 +149,7 @@ impl Watcher {
         let mut streams = Vec::new();
         for (index, keys) in self.server.keys.iter().enumerate() {
             let path = watch_path(&keys.cluster_id(), self.resume[index]);
-            match session.send(keys, &path, None).await {
+            match session.send(keys, &path, None, ANSWER_TIMEOUT).await {
                 Ok(response) => streams.push(Some(response)),
                 Err(error) if index > 0 && error.code() == Some(ErrorCode::ClusterNotAllowed) => {
                     tracing::debug!(
@@ -156,9 +165,8 @@ impl Watcher {
     }
 }
 
-/// Returns once the host's network changed, and not sooner than [`REOPEN_INTERVAL`] from now.
-async fn network_change(retry: &mut watch::Receiver<u64>) {
-    let earliest = Instant::now() + REOPEN_INTERVAL;
+/// Returns once the host's network changed, and not before `earliest`.
+async fn network_change(retry: &mut watch::Receiver<u64>, earliest: Instant) {
     if retry.changed().await.is_err() {
         // The client is being dropped; its tasks are cancelled.
         std::future::pending::<()>().await;

@@ -1,9 +1,11 @@
 //! Processes that live as long as the lab: started by one thread that never ends, killed on drop, and
 //! killed by the kernel if the lab dies first.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -109,6 +111,20 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The command with its output appended to a file, and nothing to read.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn logged(mut command: Command, log: &Path) -> Result<Command, LabError> {
+    let open = || {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).open(log)
+    };
+    let file = || open().map_err(LabError::file("open", log));
+    command.stdin(Stdio::null()).stdout(file()?).stderr(file()?);
+    Ok(command)
 }
 
 /// Lets the kernel kill the process when the thread that starts it ends, and lets it hear the signals

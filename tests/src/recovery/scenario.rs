@@ -33,6 +33,8 @@ pub enum Fault {
     Loss5,
     /// `b` is killed and started with its clock an hour back.
     ClockBehind,
+    /// Bulk data fills the tunnel in both directions. Nothing is broken.
+    Saturated,
 }
 
 /// A scenario.
@@ -46,7 +48,7 @@ pub struct Scenario {
 
 impl Fault {
     /// Every fault, in the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BlackholeBoth,
         Self::BlackholeOut,
         Self::BlackholeIn,
@@ -59,6 +61,7 @@ impl Fault {
         Self::Loss1,
         Self::Loss5,
         Self::ClockBehind,
+        Self::Saturated,
     ];
 
     /// Its name on the command line and in reports.
@@ -77,6 +80,7 @@ impl Fault {
             Self::Loss1 => "loss-1",
             Self::Loss5 => "loss-5",
             Self::ClockBehind => "clock-behind",
+            Self::Saturated => "saturated",
         }
     }
 
@@ -85,7 +89,7 @@ impl Fault {
     #[must_use]
     pub const fn repetitions(self) -> usize {
         match self {
-            Self::Loss1 | Self::Loss5 => 1,
+            Self::Loss1 | Self::Loss5 | Self::Saturated => 1,
             Self::NatFlush | Self::ClockBehind => 20,
             _ => 100,
         }

@@ -72,7 +72,10 @@ impl Drop for Stream {
     }
 }
 
-/// A socket stays in the namespace it was made in, whichever thread uses it.
+/// A socket in a machine's network. It stays in the namespace it was made in, whichever thread uses it.
+///
+/// # Errors
+/// If the address cannot be bound there.
 pub(crate) fn bind(entry: &Entry, address: SocketAddrV4) -> Result<UdpSocket, LabError> {
     let entry = entry.clone();
     let opened = thread::spawn(move || {

@@ -55,6 +55,7 @@ pub fn strike(world: &mut World, fault: Fault, way: Way) -> Result<Instant, LabE
                 world.net.lose(way, fault.loss().unwrap_or_default())?;
             }
         }
+        Fault::Saturated => {}
     }
     Ok(start)
 }
@@ -76,7 +77,8 @@ pub fn heal(world: &mut World, fault: Fault, way: Way) -> Result<(), LabError> {
         | Fault::PeerAddressReplaced
         | Fault::NatFlush
         | Fault::PeerRestart
-        | Fault::BothRestart => Ok(()),
+        | Fault::BothRestart
+        | Fault::Saturated => Ok(()),
     }
 }
 

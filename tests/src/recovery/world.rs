@@ -1,8 +1,7 @@
 //! The pair of nodes with the real daemons on it: starts, kills and asks them. Knows no scenario.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mesh_proto::control::{Events, Peer};
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use super::net::{DISCOVERY_ADDRESS, DualNet, Side, WIREGUARD_PORT, Way};
 use crate::lab::namespace::checked;
-use crate::lab::process::Daemon;
+use crate::lab::process::{Daemon, logged};
 use crate::lab::registry::RunDir;
 use crate::lab::{LabError, config, meshctl, wait};
 
@@ -187,16 +186,6 @@ impl World {
 
 fn unusable(side: Side, what: &str) -> LabError {
     LabError::Unusable(format!("{} {what}", side.name()))
-}
-
-fn logged(mut command: Command, log: &Path) -> Result<Command, LabError> {
-    let open = || {
-        let mut options = OpenOptions::new();
-        options.create(true).append(true).open(log)
-    };
-    let file = || open().map_err(LabError::file("open", log));
-    command.stdin(Stdio::null()).stdout(file()?).stderr(file()?);
-    Ok(command)
 }
 
 /// The library that shifts a process's clock, from Debian's package `libfaketime`.

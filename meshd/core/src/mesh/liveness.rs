@@ -50,6 +50,11 @@ impl Liveness {
         self.received(now);
     }
 
+    /// When something authenticated came last.
+    pub(super) const fn last_receive(&self) -> Option<Instant> {
+        self.last_receive
+    }
+
     /// The instant at which the peer is down if nothing more is received or, being `unanswered`, if no
     /// answer comes.
     pub(super) fn down_at(&self, interval: Duration, unanswered: bool) -> Option<Instant> {

@@ -153,6 +153,7 @@ impl Peer {
         }
         if self.is_alive() {
             scene.counters.rehandshakes += 1;
+            self.tell_of_recovery(scene);
         }
         self.session.last_handshake = Some(now);
         let path = self.paths.arrived(arrival, now);
@@ -175,6 +176,23 @@ impl Peer {
         }
         self.set_state(PeerState::Up, "handshake done", scene);
         self.ping_at(now);
+    }
+
+    /// A handshake that is no routine: the session was in doubt.
+    fn tell_of_recovery(&self, scene: &mut Scene<'_>) {
+        let silent = match self.live.last_receive() {
+            Some(at) if self.dial.next().is_some() || self.is_racing() => {
+                scene.now.instant.saturating_duration_since(at)
+            }
+            _ => return,
+        };
+        let message = format!(
+            "new session after {} ms of silence: the old one was suspected to be lost",
+            silent.as_millis()
+        );
+        scene
+            .out
+            .peer_event("session_renewed", Level::Info, &self.label, message);
     }
 
     /// An authenticated packet came by another path than the one in use.

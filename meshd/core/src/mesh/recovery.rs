@@ -190,12 +190,18 @@ impl Peer {
 
     /// The path in use works.
     pub(super) fn calm_down(&mut self, scene: &mut Scene<'_>) {
-        if let Phase::Race(_) = self.phase {
+        let mut why = "a ping was answered".to_owned();
+        if let Phase::Race(race) = &self.phase {
+            let took = scene.now.instant.saturating_duration_since(race.since);
+            why = format!(
+                "the path in use answered {} ms after it was suspected, and stays",
+                took.as_millis()
+            );
             scene.counters.false_alarms += 1;
             self.restart_candidates(scene);
         }
         self.phase = Phase::Calm;
-        self.set_state(PeerState::Up, "a ping was answered", scene);
+        self.set_state(PeerState::Up, &why, scene);
     }
 
     /// Suspects the path in use and asks all.

@@ -33,6 +33,8 @@ const BODY_LIMIT: usize = 1 << 20;
 pub(super) enum Fault {
     Put(u16, ErrorBody),
     Watch(u16, ErrorBody),
+    /// A PUT is taken and nothing is said.
+    Silence,
 }
 
 /// What a test sees and sets.
@@ -135,6 +137,12 @@ impl FakeServer {
         self.wait(|knobs| knobs.puts.first().cloned()).await
     }
 
+    /// Waits until every fault has happened.
+    pub(super) async fn fault_taken(&self) {
+        self.wait(|knobs| knobs.faults.is_empty().then_some(()))
+            .await;
+    }
+
     /// Sends a line to the newest stream.
     pub(super) async fn push(&self, event: &WatchEvent) {
         let line = serde_json::to_string(event).unwrap();
@@ -211,6 +219,9 @@ async fn signed(
     request
         .verify(cluster, &header(HEADER_KEY), &header(HEADER_SIGNATURE))
         .expect("every request is signed for this server");
+    if is_silent(&knobs, &head.method) {
+        return std::future::pending().await;
+    }
     let mut knobs = knobs.lock().unwrap();
     if nonce != knobs.nonce {
         return refuse(401, ErrorCode::NonceExpired);
@@ -224,6 +235,16 @@ async fn signed(
         ("GET", Some(member)) => report(&knobs, member),
         _ => put(&mut knobs, method, path, body.to_vec()),
     }
+}
+
+fn is_silent(knobs: &Shared, method: &axum::http::Method) -> bool {
+    let mut knobs = knobs.lock().unwrap();
+    let silent =
+        *method == axum::http::Method::PUT && matches!(knobs.faults.front(), Some(Fault::Silence));
+    if silent {
+        knobs.faults.pop_front();
+    }
+    silent
 }
 
 fn watch(knobs: &mut Knobs, method: String, path: String) -> Response {

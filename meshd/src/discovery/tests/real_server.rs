@@ -68,6 +68,7 @@ fn client(address: SocketAddr, ca: Option<Vec<u8>>) -> Client {
         keys: Arc::new(vec![keys(1)]),
         ca,
         cache: Arc::new(AddressCache::in_memory()),
+        first_answer: FIRST_ANSWER,
     };
     Client {
         client: spawn(config, sender),

@@ -5,6 +5,7 @@ mod interrupt;
 mod lifecycle;
 mod output;
 mod recovery;
+mod scale;
 mod soak;
 mod throughput;
 mod vm;
@@ -50,6 +51,8 @@ enum Action {
     Demo(demo::Demo),
     /// Measure how long traffic between two nodes stops when something fails
     Recovery(recovery::Recovery),
+    /// Measure how long a new node takes to reach every member, and what a daemon costs
+    Scale(scale::Scale),
     /// Compare the tunnel's throughput with other WireGuard implementations
     Throughput(throughput::Throughput),
     /// Send checked packets through a tunnel for a long time, over several rekeys; exits 1 if any is lost
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Action::List => lifecycle::list(),
         Action::Demo(options) => demo::run(&options),
         Action::Recovery(options) => recovery::run(&options),
+        Action::Scale(options) => scale::run(&options),
         Action::Throughput(options) => throughput::run(&options),
         Action::Soak(options) => soak::run(&options),
         Action::Vm(options) => vm::run(&options),

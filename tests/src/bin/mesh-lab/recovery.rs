@@ -24,7 +24,7 @@ pub(crate) struct Recovery {
     /// WireGuard implementation
     #[arg(long, value_enum, default_value_t = Backend::Userspace)]
     backend: Backend,
-    /// Minutes of loss-1 and loss-5, with traffic and again without
+    /// Minutes of loss-1 and loss-5, with traffic and again without, and of saturated
     #[arg(long, default_value_t = 10.0, value_parser = minutes)]
     minutes: f64,
     /// Write every sample to this file

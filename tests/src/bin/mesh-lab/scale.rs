@@ -1,0 +1,49 @@
+//! `scale`: how the mesh does with many members; prints a table, writes JSON.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use mesh_tests::lab::{binaries, packages};
+use mesh_tests::scale::report::Report;
+use mesh_tests::scale::{self, Options};
+
+use crate::{interrupt, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// Real daemons, each in a zone of its own; the last one joins a mesh of all others. Again for more
+    #[arg(long, value_name = "NODES", required = true, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    mesh: Vec<u16>,
+    /// Times a new node joins
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    joins: usize,
+    /// Write every sample to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Scale) -> anyhow::Result<ExitCode> {
+    interrupt::end_on_signal()?;
+    packages::provide()?;
+    let bin_dir = binaries::provide()?;
+    let mut report = Report::default();
+    for nodes in &arguments.mesh {
+        let options = Options {
+            name: format!("scale-{}", std::process::id()),
+            nodes: usize::from(*nodes),
+            joins: arguments.joins,
+        };
+        report
+            .runs
+            .push(scale::mesh(&options, &bin_dir, &output::note)?);
+        if let Some(path) = &arguments.json {
+            let text = serde_json::to_string_pretty(&report)?;
+            std::fs::write(path, text + "\n")
+                .with_context(|| format!("write {}", path.display()))?;
+        }
+    }
+    output::line(report.table().trim_end());
+    Ok(ExitCode::SUCCESS)
+}
