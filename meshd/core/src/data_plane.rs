@@ -156,6 +156,8 @@ pub struct SessionState {
     pub last_handshake: Option<Instant>,
     /// Time of the last authenticated packet.
     pub last_receive: Option<Instant>,
+    /// Time of the last packet of hosts, not probes or keepalives, in either direction.
+    pub last_data: Option<Instant>,
     /// The path in use.
     pub path: Option<PathId>,
     /// Bytes received, WireGuard overhead not counted.

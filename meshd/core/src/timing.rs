@@ -28,6 +28,13 @@ pub const CONNECTING_LIMIT: Duration = Duration::from_secs(10);
 
 /// Between two pings inside a tunnel.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// The same to a peer that no data was exchanged with for [`IDLE_AFTER`]: nobody waits for anything, and
+/// data that is sent has the path checked at once.
+pub const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(5);
+/// See [`PROBE_INTERVAL_IDLE`].
+pub const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// A peer is not called down before it was asked on all paths for so long.
+pub const ASKED_BEFORE_DOWN: Duration = Duration::from_secs(4);
 /// Up to this many peers every one is pinged each [`PROBE_INTERVAL`].
 pub const PROBE_FULL_RATE_PEERS: usize = 200;
 /// Above that, pings a second in total: 1,000 peers cost less than 1 Mbit/s.

@@ -52,6 +52,8 @@ pub(super) struct Peer {
     pub(super) unanswered: Option<Instant>,
     /// Which of its packets is the newest.
     pub(super) newest: Newest,
+    /// Last packet of hosts in either direction.
+    pub(super) last_data: Option<Instant>,
     /// Somebody watches for silence.
     pub(super) watched: bool,
     last_handshake: Option<Instant>,
@@ -84,6 +86,7 @@ impl Peer {
             cookie: Pace::new(COOKIE_PACE),
             unanswered: None,
             newest: Newest::default(),
+            last_data: None,
             watched: false,
             last_handshake: None,
             last_receive: None,
@@ -214,6 +217,7 @@ impl Peer {
             peer: self.key(),
             last_handshake: self.last_handshake,
             last_receive: self.last_receive,
+            last_data: self.last_data,
             path: self.path,
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,

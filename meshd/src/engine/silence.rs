@@ -22,6 +22,7 @@ impl SilenceWatch {
 
     /// Data went out.
     pub(super) fn sent(&mut self, now: Instant, peer: &mut Peer) {
+        peer.last_data = Some(now);
         if peer.unanswered.is_some() || peer.spec.mesh_address.is_none() {
             return;
         }

@@ -102,6 +102,13 @@ fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) 
     if let Some(at) = session.last_receive {
         peer.live.received(at);
     }
+    if let Some(at) = session.last_data {
+        peer.live.exchanged(at);
+        if peer.live.is_busy(scene.now.instant) {
+            // One that was idle is pinged at the usual pace from now on.
+            peer.ping_at(scene.now.instant + scene.own.interval);
+        }
+    }
     if peer.path().is_none()
         && let Some(path) = session.path
         && peer.allows(path.remote)

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::timing::{
-    DOWN_AFTER, ONE_WAY_AFTER, PONGS_PER_SECOND, PROBE_FULL_RATE_PEERS, PROBE_INTERVAL,
-    PROBES_PER_SECOND,
+    ASKED_BEFORE_DOWN, DOWN_AFTER, IDLE_AFTER, ONE_WAY_AFTER, PONGS_PER_SECOND,
+    PROBE_FULL_RATE_PEERS, PROBE_INTERVAL, PROBES_PER_SECOND,
 };
 
 /// Interval between pings to one peer, so that all of them together stay in the budget.
@@ -25,6 +25,7 @@ pub(super) fn rarity(peers: usize) -> u32 {
 pub(super) struct Liveness {
     last_receive: Option<Instant>,
     last_answer: Option<Instant>,
+    last_data: Option<Instant>,
     pongs: (Option<Instant>, u32),
 }
 
@@ -44,6 +45,17 @@ impl Liveness {
         self.last_receive = self.last_receive.max(Some(at));
     }
 
+    /// Packets of hosts were exchanged at `at`.
+    pub(super) fn exchanged(&mut self, at: Instant) {
+        self.last_data = self.last_data.max(Some(at));
+    }
+
+    /// Packets of hosts were exchanged lately.
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.last_data
+            .is_some_and(|at| now.saturating_duration_since(at) < IDLE_AFTER)
+    }
+
     /// It answered a ping or a handshake.
     pub(super) fn answered(&mut self, now: Instant) {
         self.last_answer = Some(now);
@@ -55,16 +67,18 @@ impl Liveness {
         self.last_receive
     }
 
-    /// The instant at which the peer is down if nothing more is received or, being `unanswered`, if no
-    /// answer comes.
-    pub(super) fn down_at(&self, interval: Duration, unanswered: bool) -> Option<Instant> {
-        let stretch = (interval * 3).saturating_sub(PROBE_INTERVAL * 3);
-        let silent = self.last_receive? + DOWN_AFTER + stretch;
-        let one_way = self
-            .last_answer
-            .filter(|_| unanswered)
-            .map(|at| at + ONE_WAY_AFTER + stretch);
-        Some(one_way.map_or(silent, |one_way| silent.min(one_way)))
+    /// The instant at which the peer is down if nothing more is received; or, all its paths being asked
+    /// since `asked`, if no answer comes.
+    pub(super) fn down_at(&self, interval: Duration, asked: Option<Instant>) -> Option<Instant> {
+        let received = self.last_receive?;
+        let Some(asked) = asked else {
+            // Somebody will ask first.
+            return Some(received + DOWN_AFTER + interval * 3);
+        };
+        let silent = received + DOWN_AFTER;
+        let one_way = self.last_answer.map(|at| at + ONE_WAY_AFTER);
+        let first = one_way.map_or(silent, |one_way| silent.min(one_way));
+        Some(first.max(asked + ASKED_BEFORE_DOWN))
     }
 }
 
@@ -90,14 +104,25 @@ mod tests {
         let start = crate::mesh::tests::base_instant();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut live = Liveness::default();
-        assert_eq!(live.down_at(PROBE_INTERVAL, true), None);
+        assert_eq!(live.down_at(PROBE_INTERVAL, Some(at(0))), None);
         live.answered(at(0));
-        assert_eq!(live.down_at(PROBE_INTERVAL, false), Some(at(5)));
+        assert_eq!(live.down_at(PROBE_INTERVAL, None), Some(at(8)));
+        assert_eq!(live.down_at(PROBE_INTERVAL, Some(at(1))), Some(at(5)));
+        assert_eq!(live.down_at(PROBE_INTERVAL, Some(at(6))), Some(at(10)));
         // Data that still arrives clears the silence, not the lack of answers.
         live.received(at(7));
-        assert_eq!(live.down_at(PROBE_INTERVAL, false), Some(at(12)));
-        assert_eq!(live.down_at(PROBE_INTERVAL, true), Some(at(8)));
-        assert!(live.down_at(PROBE_INTERVAL * 10, true) > Some(at(20)));
+        assert_eq!(live.down_at(PROBE_INTERVAL, Some(at(1))), Some(at(8)));
+        assert!(live.down_at(PROBE_INTERVAL * 10, None) > Some(at(20)));
+    }
+
+    #[test]
+    fn a_peer_without_data_is_idle() {
+        let start = crate::mesh::tests::base_instant();
+        let mut live = Liveness::default();
+        assert!(!live.is_busy(start));
+        live.exchanged(start);
+        assert!(live.is_busy(start));
+        assert!(!live.is_busy(start + IDLE_AFTER));
     }
 
     #[test]

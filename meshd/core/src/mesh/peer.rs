@@ -58,6 +58,8 @@ pub(super) struct OwnFacts {
     pub(super) sequence: Sequence,
     /// Between pings on a path in use.
     pub(super) interval: Duration,
+    /// The same to a peer that no data is exchanged with.
+    pub(super) idle_interval: Duration,
     /// How much rarer than in a small mesh other paths are probed.
     pub(super) scale: u32,
     pub(super) allow_bypass: bool,
@@ -330,7 +332,7 @@ impl Peer {
             (PeerState::Down, _) => None,
             (PeerState::Connecting, _) => Some(self.since + CONNECTING_LIMIT),
             (_, PeerKind::External) => self.session.last_handshake.map(|at| at + EXTERNAL_UP),
-            _ => self.live.down_at(own.interval, self.is_racing()),
+            _ => self.live.down_at(own.idle_interval, self.asked_since()),
         }
     }
 

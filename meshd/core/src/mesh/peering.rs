@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mesh_proto::record::BackendKind;
 use mesh_proto::{MemberId, Record};
 
 use super::Mesh;
@@ -19,7 +20,7 @@ use crate::Now;
 use crate::candidates::{self, CandidateSources};
 use crate::links::LinkSnapshot;
 use crate::settings::ZoneSource;
-use crate::timing::{RECOMPUTE_GAP, RECOMPUTE_GAP_PER_MEMBER};
+use crate::timing::{PROBE_INTERVAL_IDLE, RECOMPUTE_GAP, RECOMPUTE_GAP_PER_MEMBER};
 use crate::zone::{Side, resolve_zone, wants_tunnel};
 
 impl Mesh {
@@ -87,12 +88,18 @@ impl Mesh {
     }
 
     pub(super) fn own_facts(&self) -> OwnFacts {
+        let interval = ping_interval(self.peers.len());
         OwnFacts {
             key: self.public_key,
             state: self.keys.state_id,
             mesh_address: self.mesh_address,
             sequence: self.publisher.sequence(),
-            interval: ping_interval(self.peers.len()),
+            interval,
+            idle_interval: match self.settings.wireguard.backend {
+                BackendKind::Userspace => interval.max(PROBE_INTERVAL_IDLE),
+                // The kernel does not say when data waits for an answer.
+                BackendKind::Kernel => interval,
+            },
             scale: rarity(self.peers.len()),
             allow_bypass: self.settings.allow_down_peer_bypass,
         }

@@ -67,6 +67,15 @@ impl Peer {
         matches!(self.phase, Phase::Race(_))
     }
 
+    /// Since when all paths are asked, or there is none to ask on.
+    pub(super) const fn asked_since(&self) -> Option<Instant> {
+        match self.phase {
+            _ if self.path().is_none() => Some(self.since),
+            Phase::Race(race) => Some(race.since),
+            _ => None,
+        }
+    }
+
     /// Data was sent at `since` and nothing has come from the peer since.
     pub(super) fn unanswered(&mut self, since: Instant, scene: &mut Scene<'_>) {
         let now = scene.now.instant;

@@ -164,6 +164,9 @@ impl Worker {
         if self.peers.owner(header.source) != Some(slot) {
             return count(&self.counters.drop_source);
         }
+        if let Some(peer) = self.peers.get(slot) {
+            peer.last_data = Some(now);
+        }
         if clamp_segment_size(&mut packet[..header.length], mtu) {
             count(&self.counters.clamped_segments);
         }

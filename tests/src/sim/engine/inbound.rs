@@ -161,6 +161,7 @@ impl Engine {
             self.out.events.push(event);
         }
         if let Some(tag) = user_tag(bytes) {
+            peer.last_data = Some(tick.now);
             self.out.users.push((key, tag));
             return;
         }

@@ -97,6 +97,8 @@ pub(super) struct Peer {
     unanswered: Option<Instant>,
     /// The first of users' data since something was heard, and when that was told last.
     silent: Option<(Instant, Instant)>,
+    /// The last of users' data in either direction.
+    pub(super) last_data: Option<Instant>,
     /// Last initiation or response.
     pub(super) last_message: Option<Instant>,
     /// This node's initiation was answered after it last answered one: it renews the session, as in
@@ -131,6 +133,7 @@ impl Peer {
             last_send: None,
             unanswered: None,
             silent: None,
+            last_data: None,
             last_message: None,
             initiated: false,
             trying: None,
@@ -353,6 +356,7 @@ impl Peer {
 
     /// A user's packet went out.
     pub(super) fn sent_data(&mut self, now: Instant) {
+        self.last_data = Some(now);
         if self.spec.mesh_address.is_some() {
             self.silent.get_or_insert((now, now));
         }
@@ -378,6 +382,7 @@ impl Peer {
             peer: self.key(),
             last_handshake: self.last_handshake,
             last_receive: self.last_receive,
+            last_data: self.last_data,
             path: self.path,
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,

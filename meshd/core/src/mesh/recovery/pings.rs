@@ -1,6 +1,6 @@
 //! Pings and answers: what goes out inside the tunnel, on which path, and what it says.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mesh_proto::probe::{Probe, ProbeFlags, ProbeKind};
 
@@ -8,7 +8,7 @@ use super::Phase;
 use crate::data_plane::{EngineCommand, PathId, TrafficClass};
 use crate::mesh::budget::Budget;
 use crate::mesh::jitter;
-use crate::mesh::peer::{Peer, PeerKind, Scene};
+use crate::mesh::peer::{OwnFacts, Peer, PeerKind, Scene};
 use crate::timing::ANNOUNCE;
 
 /// Telling the far end of a new path until it answers.
@@ -61,11 +61,20 @@ impl Peer {
         }
         if regular {
             let wait = if sent {
-                scene.own.interval
+                self.ping_interval(&scene.own, now)
             } else {
                 Budget::PAUSE
             };
             self.next_ping = Some(now + jitter::about(scene.rng, wait));
+        }
+    }
+
+    /// Between pings on the path in use.
+    fn ping_interval(&self, own: &OwnFacts, now: Instant) -> Duration {
+        if self.live.is_busy(now) {
+            own.interval
+        } else {
+            own.idle_interval
         }
     }
 

@@ -53,6 +53,7 @@ pub(super) struct EnginePeer {
     last_receive: Option<Instant>,
     duplicate: Option<(PathId, Instant)>,
     unanswered: Option<Instant>,
+    last_data: Option<Instant>,
     told: Option<Instant>,
 }
 
@@ -221,6 +222,7 @@ impl FakeEngine {
         let twice = known.duplicate.filter(|(_, until)| now < *until);
         let twice = twice.map(|(path, _)| path).filter(|other| *other != path);
         known.unanswered.get_or_insert(now);
+        known.last_data = Some(now);
         let data = |path| {
             let (session, bytes) = (*session, bytes.clone());
             (
@@ -281,6 +283,7 @@ impl FakeEngine {
                 last_receive: None,
                 duplicate: None,
                 unanswered: None,
+                last_data: None,
                 told: None,
             };
             self.peers.insert(key, peer);
@@ -301,6 +304,7 @@ impl FakeEngine {
             peer: *key,
             last_handshake: peer.last_handshake,
             last_receive: peer.last_receive,
+            last_data: peer.last_data,
             path: peer.path,
             rx_bytes: 1,
             tx_bytes: 2,

@@ -110,8 +110,24 @@ fn a_rebound_nat_is_followed() {
 }
 
 #[test]
+fn an_idle_peer_that_dies_is_noticed_in_time() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(30);
+    let pings = world.nodes[0].mesh.recovery_counters().pings_sent;
+    world.run_s(60);
+    let pings = world.nodes[0].mesh.recovery_counters().pings_sent - pings;
+    assert!((10..=15).contains(&pings), "{pings} in a minute");
+    world.kill(1);
+    world.run_s(11);
+    assert_eq!(world.state(0, 1), Some(PeerState::Down));
+}
+
+#[test]
 fn silence_is_suspect_then_down_then_up_again() {
     let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(3);
+    let now = world.now.instant;
+    world.streams.start(0, 1, now);
     world.run_s(3);
     world.cut.insert("10.0.2.1".parse().unwrap());
     world.run(Duration::from_millis(3500));

@@ -88,6 +88,27 @@ fn assert_numbers(what: &str, samples: &[Duration], p50: u128, p99: u128) {
     assert!(have[0] <= p50 && have[1] <= p99, "{what}: {have:?}");
 }
 
+/// Nothing was sent for long when the path died; then somebody does.
+#[test]
+fn a_path_that_died_in_silence_is_left_when_data_comes() {
+    let mut samples = Vec::new();
+    for moment in 0..20 {
+        let mut world = dual_homed();
+        world.streams = super::streams::Streams::default();
+        world.run(Duration::from_millis(30_000 + moment * 251));
+        let used = lan(&world, 0, 1);
+        world.lans.as_mut().unwrap()[used] = (false, false);
+        let now = world.now.instant;
+        for (from, to) in [(0, 1), (1, 0)] {
+            world.streams.start(from, to, now);
+        }
+        world.run_s(3);
+        samples.extend(blackouts(&mut world));
+    }
+    samples.sort();
+    assert_numbers("blackhole after silence", &samples, 200, 400);
+}
+
 fn all_open(world: &mut World) {
     world.lans = Some([OPEN; 2]);
 }
