@@ -10,6 +10,7 @@ pub mod control;
 pub mod derive;
 pub mod discovery;
 pub mod envelope;
+pub mod envelope_fragment;
 pub mod ids;
 pub mod key;
 pub mod limits;

@@ -24,8 +24,8 @@ pub const PROBE_BYTES: usize = 72;
 /// Length with IPv6 and UDP headers.
 pub const PROBE_PACKET_BYTES: usize = IPV6_HEADER_BYTES + UDP_HEADER_BYTES + PROBE_BYTES;
 
-const MAGIC: u32 = 0xc5_6d_73_68;
-const VERSION: u8 = 1;
+pub(crate) const MAGIC: u32 = 0xc5_6d_73_68;
+pub(crate) const VERSION: u8 = 1;
 const IPV6_HEADER_BYTES: usize = 40;
 const UDP_HEADER_BYTES: usize = 8;
 const NEXT_HEADER_UDP: u8 = 17;
@@ -130,22 +130,27 @@ impl Probe {
     /// The whole IPv6 packet, to be encrypted.
     #[must_use]
     pub fn packet(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-        let length = (UDP_HEADER_BYTES + PROBE_BYTES) as u16;
-        let mut out = Vec::with_capacity(PROBE_PACKET_BYTES);
-        out.extend_from_slice(&[0x60, 0, 0, 0]);
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&[NEXT_HEADER_UDP, 64]);
-        out.extend_from_slice(&source.octets());
-        out.extend_from_slice(&destination.octets());
-        out.extend_from_slice(&PROBE_PORT.to_be_bytes());
-        out.extend_from_slice(&PROBE_PORT.to_be_bytes());
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&[0, 0]);
-        out.extend_from_slice(&self.encode());
-        let sum = udp_checksum(&out);
-        out[46..48].copy_from_slice(&sum.to_be_bytes());
-        out
+        probe_packet(&self.encode(), source, destination)
     }
+}
+
+/// The IPv6 packet around a payload, which is short.
+pub(crate) fn probe_packet(payload: &[u8], source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+    let length = (UDP_HEADER_BYTES + payload.len()) as u16;
+    let mut out = Vec::with_capacity(IPV6_HEADER_BYTES + usize::from(length));
+    out.extend_from_slice(&[0x60, 0, 0, 0]);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&[NEXT_HEADER_UDP, 64]);
+    out.extend_from_slice(&source.octets());
+    out.extend_from_slice(&destination.octets());
+    out.extend_from_slice(&PROBE_PORT.to_be_bytes());
+    out.extend_from_slice(&PROBE_PORT.to_be_bytes());
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(payload);
+    let sum = udp_checksum(&out);
+    out[46..48].copy_from_slice(&sum.to_be_bytes());
+    out
 }
 
 /// If `packet` is a probe packet from `source` to `destination`: its UDP payload. The session it came

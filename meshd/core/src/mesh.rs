@@ -34,6 +34,7 @@ mod shared_fate;
 mod showconf;
 mod start;
 mod status;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod timers;

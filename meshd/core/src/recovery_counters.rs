@@ -32,6 +32,12 @@ pub struct RecoveryCounters {
     pub pings_sent: u64,
     /// Pings not sent because the common budget was used up.
     pub pings_withheld: u64,
+    /// Pieces of the own envelope sent to peers through their tunnels.
+    pub fragments_sent: u64,
+    /// Pieces not sent because the common budget was used up.
+    pub fragments_withheld: u64,
+    /// Envelopes from tunnels that were not the peer's own or not valid.
+    pub envelopes_refused: u64,
     /// Answers sent to pings of others.
     pub pongs_sent: u64,
     /// Switches by how long the old path had been silent: a histogram with [`SILENCE_BOUNDS_MS`].

@@ -35,6 +35,16 @@ pub const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(5);
 pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// A peer is not called down before it was asked on all paths for so long.
 pub const ASKED_BEFORE_DOWN: Duration = Duration::from_secs(4);
+/// When the own envelope goes to a connected peer again that does not hold it yet; the last one repeats.
+pub const TELL_AGAIN: [Duration; 7] = [
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+];
 /// Up to this many peers every one is pinged each [`PROBE_INTERVAL`].
 pub const PROBE_FULL_RATE_PEERS: usize = 200;
 /// Above that, pings a second in total: 1,000 peers cost less than 1 Mbit/s.

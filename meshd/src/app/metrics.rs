@@ -126,6 +126,7 @@ fn register_mesh(registry: &mut Registry, mesh: &Mesh, now: Now) {
     registry.register("peer_rx_bytes", "Bytes received from a peer", received);
     registry.register("peer_tx_bytes", "Bytes sent to a peer", sent);
     recovery::register(registry, &mesh.recovery_counters());
+    recovery::register_records(registry, &mesh.recovery_counters());
     recovery::register_paths(registry, mesh, shown, now);
 }
 

@@ -7,6 +7,7 @@ use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 use mesh_proto::discovery::WatchEvent;
 use mesh_proto::envelope::Contents;
+use mesh_proto::envelope_fragment::EnvelopeFragment;
 use mesh_proto::probe::{Probe, probe_payload};
 use mesh_proto::request_auth::SignedRequest;
 use mesh_proto::stun::{decode_request, decode_response, encode_request, encode_response, is_stun};
@@ -137,10 +138,16 @@ pub fn stun(bytes: &[u8]) -> bool {
     request.is_some() || response.is_some()
 }
 
-/// A packet from inside the tunnel that may be a probe.
+/// A packet from inside the tunnel that may be a probe or a piece of an envelope.
 pub fn probe(bytes: &[u8]) -> bool {
     let here = Ipv6Addr::LOCALHOST;
     let payload = probe_payload(bytes, here, here).unwrap_or(bytes);
+    if let Some(fragment) = EnvelopeFragment::decode(payload) {
+        assert_eq!(fragment.encode(), payload);
+        assert!(fragment.index < fragment.count);
+        assert_eq!(Probe::decode(payload), None);
+        return true;
+    }
     let Some(probe) = Probe::decode(payload) else {
         return false;
     };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use mesh_proto::{ClusterKeys, EnvelopeKind, Record, VerifiedEnvelope, WgPublicKey};
+use mesh_proto::{ClusterKeys, EnvelopeKind, MemberId, Record, VerifiedEnvelope, WgPublicKey};
 use meshd_core::Event;
 use meshd_core::data_plane::{EngineCommand, PathId};
 use meshd_core::network::{NetworkState, RouteKind};
@@ -101,6 +101,9 @@ pub(super) struct Checks {
     pub(super) trace: Trace,
     meters: Vec<Meter>,
     peers: BTreeMap<(NodeId, WgPublicKey), PeerWatch>,
+    /// What members have said of themselves, in order. Others may hear of it through tunnels before
+    /// any server tells them.
+    said: BTreeMap<MemberId, Vec<Known>>,
     /// Counts of event kinds of all nodes.
     pub(super) events: BTreeMap<&'static str, u64>,
     first: Option<Violation>,
@@ -113,6 +116,7 @@ impl Checks {
             trace: Trace(1),
             meters: vec![Meter::default(); nodes],
             peers: BTreeMap::new(),
+            said: BTreeMap::new(),
             events: BTreeMap::new(),
             first: None,
         }
@@ -222,7 +226,13 @@ impl Checks {
         }
     }
 
-    pub(super) fn publish(&mut self, at: SimTime, node: &mut Node, envelope: &VerifiedEnvelope) {
+    pub(super) fn publish(
+        &mut self,
+        at: SimTime,
+        node: &mut Node,
+        envelope: &VerifiedEnvelope,
+        keys: &[ClusterKeys],
+    ) {
         let (index, sequence) = (node.index, envelope.sequence());
         self.trace.note(at, index, 13, sequence.0);
         if node.disk.record_sequence < Some(sequence) {
@@ -234,6 +244,10 @@ impl Checks {
             self.violate(at, "sequence_back", what);
         }
         node.highest = Some(sequence);
+        if let Some(record) = opened(envelope, keys) {
+            let said = self.said.entry(node.id).or_default();
+            said.push(Known { sequence, record });
+        }
     }
 
     /// The node is told of a record.
@@ -258,8 +272,7 @@ impl Checks {
         {
             return;
         }
-        let plaintext = envelope.open(keys).ok();
-        if let Some(record) = plaintext.and_then(|bytes| Record::decode(&bytes).ok()) {
+        if let Some(record) = opened(envelope, keys) {
             node.known.insert(id, Known { sequence, record });
         }
     }
@@ -286,21 +299,32 @@ impl Checks {
         self.trace
             .note(at, node.index, 15, network.routes.len() as u64);
         let table = Table::new(network);
-        for known in node.known.values() {
-            if !is_across(node.zone(), known.record.zone.as_deref()) {
-                continue;
+        let mut exposed = Vec::new();
+        for (id, known) in &node.known {
+            // What was taken back since may be forgotten already.
+            let said = self.said.get(id).map_or(&[][..], Vec::as_slice);
+            let later = said.iter().rev();
+            let later = later.take_while(|later| later.sequence > known.sequence);
+            let all: Vec<&Known> = std::iter::once(known).chain(later).collect();
+            let across = |known: &&Known| is_across(node.zone(), known.record.zone.as_deref());
+            let has = |address| move |one: &&Known| one.record.node_addresses.contains(address);
+            if all.iter().all(across) {
+                let addresses = &known.record.node_addresses;
+                let kept = addresses.iter().filter(|one| all.iter().all(has(*one)));
+                exposed.extend(kept.map(|address| (*address, &known.record.name)));
             }
-            for address in &known.record.node_addresses {
-                if table.verdict(*address) == Verdict::Native {
-                    let what = format!(
-                        "n{} sends to {address} of {} in clear",
-                        node.index, known.record.name
-                    );
-                    self.violate(at, "in_clear", what);
-                }
+        }
+        for (address, name) in exposed {
+            if table.verdict(address) == Verdict::Native {
+                let what = format!("n{} sends to {address} of {name} in clear", node.index);
+                self.violate(at, "in_clear", what);
             }
         }
     }
+}
+
+fn opened(envelope: &VerifiedEnvelope, keys: &[ClusterKeys]) -> Option<Record> {
+    Record::decode(&envelope.open(keys).ok()?).ok()
 }
 
 /// True if a pair tunnels in the default topology.

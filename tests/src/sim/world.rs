@@ -345,7 +345,7 @@ impl World {
             Action::Persist(state) => self.nodes[node].disk = *state,
             Action::Publish(envelope) => {
                 self.checks
-                    .publish(self.now, &mut self.nodes[node], &envelope);
+                    .publish(self.now, &mut self.nodes[node], &envelope, &self.cluster);
                 self.nodes[node].published = Some(envelope);
                 self.put_everywhere(node);
             }

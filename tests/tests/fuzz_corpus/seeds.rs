@@ -7,6 +7,7 @@ use mesh_proto::candidate::{Candidate, CandidateKind};
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::{EncodedEnvelope, MemberLine, Revision, WatchEvent};
 use mesh_proto::envelope::Contents;
+use mesh_proto::envelope_fragment::{EnvelopeFragment, FRAGMENT_BYTES};
 use mesh_proto::probe::{Probe, ProbeKind};
 use mesh_proto::record::{BackendKind, TopologyMode};
 use mesh_proto::report::ReportedPeer;
@@ -139,6 +140,12 @@ fn plaintexts() -> Vec<Seed> {
 
 fn packets() -> Vec<Seed> {
     let id = TransactionId([7; 12]);
+    let fragment = EnvelopeFragment {
+        sequence: Sequence(7),
+        index: 0,
+        count: 2,
+        bytes: &[3; FRAGMENT_BYTES],
+    };
     let probe = Probe {
         kind: ProbeKind::Ping,
         path: 3,
@@ -177,6 +184,12 @@ fn packets() -> Vec<Seed> {
         ("probe", "ok-payload", probe.encode().to_vec()),
         ("probe", "ok-packet", probe.packet(here, here)),
         ("probe", "bad-length", probe.encode()[1..].to_vec()),
+        ("probe", "ok-fragment", fragment.encode()),
+        (
+            "probe",
+            "bad-fragment-length",
+            fragment.encode()[..700].to_vec(),
+        ),
         ("inner_packet", "ok-v4", v4.clone()),
         ("inner_packet", "ok-v6", probe.packet(here, here)),
         ("inner_packet", "bad-cut", v4[..22].to_vec()),

@@ -76,7 +76,7 @@ impl Mesh {
 
     fn probe_received(&mut self, peer: WgPublicKey, path: PathId, payload: &[u8], now: Now) {
         let Some(probe) = Probe::decode(payload) else {
-            return;
+            return self.fragment_received(peer, payload, now);
         };
         if self.pings.answered(peer, &probe, path, now.instant) {
             return;
@@ -85,6 +85,7 @@ impl Mesh {
             let held = peer.probe(path, &probe, scene);
             let news = held > peer.boundary.held_by_peer;
             peer.boundary.held_by_peer = peer.boundary.held_by_peer.max(held);
+            peer.compare_held(scene.own.sequence, scene.now.instant);
             peer.member().filter(|_| news)
         });
         // A member whose tunnel is only kept may have said what it was kept for.

@@ -136,25 +136,27 @@ impl Membership {
         own_record
     }
 
-    /// Takes in what a server handed out. `clock_ms` is remembered as the time of first contact.
+    /// Takes in what a server handed out, or the member itself, without a lease then. `clock_ms` is
+    /// remembered as the time of first contact.
     pub(super) fn hear(
         &mut self,
         envelope: &VerifiedEnvelope,
         keys: &[ClusterKeys],
-        lease: LeaseNews,
+        lease: Option<LeaseNews>,
         clock_ms: u64,
     ) -> Result<Admitted, Refusal> {
         let forgotten = !self.members.contains_key(&envelope.member())
             && envelope.kind() == EnvelopeKind::Record
-            && !lease.fresh
-            && lease.stale > FORGET_AFTER;
+            && lease.is_some_and(|lease| !lease.fresh && lease.stale > FORGET_AFTER);
         if forgotten {
             return Err(Refusal::LongOver);
         }
         let outcome = self.admit(envelope, keys, clock_ms);
         match &outcome {
             Ok(_) => {
-                if let Some(member) = self.members.get_mut(&envelope.member()) {
+                if let (Some(member), Some(lease)) =
+                    (self.members.get_mut(&envelope.member()), lease)
+                {
                     member.leases.set(lease);
                 }
             }
@@ -382,7 +384,7 @@ mod tests {
             if filled {
                 membership.bytes = MAX_RECORD_BYTES - 100;
             }
-            membership.hear(&envelope, &keys, lease, 1)
+            membership.hear(&envelope, &keys, Some(lease), 1)
         };
         assert!(matches!(hear(1, 1, 2000, false), Ok(Admitted::Joined)));
         assert!(matches!(hear(2, 1, 10, true), Err(Refusal::Full)));

@@ -16,6 +16,7 @@ use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::paths::Paths;
 use super::recovery::{Announce, Phase, Why};
+use super::telling::{Assembly, Telling};
 use super::zone_change::Boundary;
 use crate::candidates::RankedEndpoint;
 use crate::data_plane::{EngineCommand, PathId, PeerSpec};
@@ -46,6 +47,8 @@ pub(super) struct Scene<'a> {
     pub(super) rng: &'a mut ChaCha20Rng,
     pub(super) budget: &'a mut Budget,
     pub(super) counters: &'a mut RecoveryCounters,
+    /// The own envelope, encoded.
+    pub(super) envelope: Option<&'a [u8]>,
     pub(super) own: OwnFacts,
 }
 
@@ -101,6 +104,8 @@ pub(super) struct Peer {
     pub(super) session: SessionFacts,
     pub(super) boundary: Boundary,
     pub(super) bypass: Bypass,
+    pub(super) telling: Telling,
+    pub(super) assembly: Assembly,
 }
 
 impl Peer {
@@ -127,6 +132,8 @@ impl Peer {
             session: SessionFacts::default(),
             boundary: Boundary::default(),
             bypass: Bypass::new(now),
+            telling: Telling::default(),
+            assembly: Assembly::default(),
         }
     }
 
@@ -261,6 +268,7 @@ impl Peer {
         if self.kind != PeerKind::External {
             self.recover(scene);
             self.probe_candidates(scene);
+            self.tell(scene);
         }
         self.evaluate(scene);
         let paths = self.dial_order(now);
@@ -300,6 +308,7 @@ impl Peer {
             self.candidates_due().map(|at| (at, "probe candidates")),
             self.state_deadline(own).map(|at| (at, "peer state")),
             bypass.map(|at| (at, "bypass")),
+            self.telling_due().map(|at| (at, "tell envelope")),
         ]
         .into_iter()
         .flatten()

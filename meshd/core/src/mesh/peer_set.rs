@@ -253,6 +253,7 @@ impl Mesh {
             rng: &mut self.rng,
             budget: &mut self.budget,
             counters: &mut self.counters,
+            envelope: self.publisher.envelope(),
             own: facts,
         };
         peer.set_endpoints(wanted.endpoints, &self.sources, start, &mut scene);
@@ -284,6 +285,7 @@ impl Mesh {
             rng: &mut self.rng,
             budget: &mut self.budget,
             counters: &mut self.counters,
+            envelope: self.publisher.envelope(),
             own,
         };
         let result = act(peer, &mut scene);

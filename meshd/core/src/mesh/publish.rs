@@ -67,6 +67,7 @@ impl Mesh {
         self.publisher.published(record, &envelope);
         self.persist(now.instant);
         self.out.act(Action::Publish(envelope));
+        self.tell_peers(now);
         if moved {
             for peer in self.peers.values_mut() {
                 peer.ping_at(now.instant);

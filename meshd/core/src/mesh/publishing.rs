@@ -19,6 +19,7 @@ struct Published {
     record: Record,
     sequence: Sequence,
     encoded: EncodedEnvelope,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,11 @@ impl Publisher {
             .map(|_| self.boundary)
     }
 
+    /// The envelope of what is published.
+    pub(super) fn envelope(&self) -> Option<&[u8]> {
+        self.current.as_ref().map(|published| &*published.bytes)
+    }
+
     pub(super) fn encoded(&self) -> Option<&EncodedEnvelope> {
         self.current.as_ref().map(|published| &published.encoded)
     }
@@ -131,6 +137,7 @@ impl Publisher {
             record,
             sequence: envelope.sequence(),
             encoded: EncodedEnvelope::from_bytes(&envelope.encode()),
+            bytes: envelope.encode(),
         });
     }
 

@@ -51,7 +51,7 @@ impl Mesh {
                     stale: Duration::from_secs(stale_s),
                     at: now.instant,
                 };
-                self.member_heard(&envelope, lease, now);
+                self.member_heard(&envelope, Some(lease), now);
             }
             DiscoveryEvent::Stale { member, sequence } => {
                 let lease = LeaseNews {
@@ -109,7 +109,13 @@ impl Mesh {
         self.out.event("discovery_disconnected", level, message);
     }
 
-    fn member_heard(&mut self, envelope: &VerifiedEnvelope, lease: LeaseNews, now: Now) {
+    /// A member's envelope came: from a server, which knows of its lease, or from the member itself.
+    pub(super) fn member_heard(
+        &mut self,
+        envelope: &VerifiedEnvelope,
+        lease: Option<LeaseNews>,
+        now: Now,
+    ) {
         let id = envelope.member();
         if id == self.id {
             if Some(envelope.sequence()) > self.publisher.last() {
@@ -126,7 +132,8 @@ impl Mesh {
             .hear(envelope, &self.cluster, lease, now.unix_ms);
         match outcome {
             Ok(Admitted::Refreshed) => {
-                if zone_before.is_some_and(|(_, fresh)| fresh != lease.fresh) {
+                let known = zone_before.map(|(_, fresh)| fresh);
+                if lease.is_some_and(|lease| known.is_some_and(|fresh| fresh != lease.fresh)) {
                     self.lease_changed(now.instant);
                 }
                 return;

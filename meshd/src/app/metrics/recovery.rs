@@ -16,6 +16,31 @@ use super::{Labels, label};
 
 type Float = Gauge<f64, AtomicU64>;
 
+/// Counters of the own record on its way through tunnels.
+pub(super) fn register_records(registry: &mut Registry, counters: &RecoveryCounters) {
+    for (name, help, value) in [
+        (
+            "record_fragments_sent",
+            "Pieces of the own record sent to peers through their tunnels",
+            counters.fragments_sent,
+        ),
+        (
+            "record_fragments_withheld",
+            "Pieces not sent because the common budget was used up",
+            counters.fragments_withheld,
+        ),
+        (
+            "tunnel_envelopes_refused",
+            "Records from tunnels that were not the peer's own or not valid",
+            counters.envelopes_refused,
+        ),
+    ] {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    }
+}
+
 /// Counters and the histogram of silences.
 pub(super) fn register(registry: &mut Registry, counters: &RecoveryCounters) {
     let switches = Family::<Labels, Counter>::default();

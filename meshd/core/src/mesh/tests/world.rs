@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::Info;
+use mesh_proto::probe::PROBE_PACKET_BYTES;
 use mesh_proto::{MemberId, ServerId, stun};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -14,7 +15,7 @@ use super::discovery::{FakeServer, Put};
 use super::engine::{Outgoing, Packet};
 use super::node::{Nat, Node, PORT, settings};
 use super::streams::Streams;
-use crate::data_plane::{EngineEvent, PathId};
+use crate::data_plane::{EngineCommand, EngineEvent, PathId};
 use crate::input::DiscoveryEvent;
 use crate::{Action, Input, Now, Settings};
 
@@ -50,6 +51,8 @@ pub(super) struct World {
     pub(super) cut_from: Option<IpAddr>,
     /// Packets lost at random, per cent.
     pub(super) loss: u32,
+    /// Envelopes in tunnels get lost, as with a far end that does not know them.
+    pub(super) deaf: bool,
     pub(super) latency: Duration,
     /// Two networks that meet nowhere, 10.0 and 10.1, and whether packets to a higher and to a lower
     /// node number pass there.
@@ -87,6 +90,7 @@ impl World {
             cut: BTreeSet::new(),
             cut_from: None,
             loss: 0,
+            deaf: false,
             latency: LATENCY,
             lans: None,
             streams: Streams::default(),
@@ -325,6 +329,8 @@ impl World {
         while let Some(action) = self.nodes[index].mesh.poll_action() {
             let node = &mut self.nodes[index];
             match action {
+                Action::Engine(EngineCommand::Send { packet, .. })
+                    if self.deaf && packet.len() > PROBE_PACKET_BYTES => {}
                 Action::Engine(command) => {
                     assert!(node.first_network.is_some(), "fail closed comes first");
                     let (out, events) = node.engine.command(command, self.now.instant);

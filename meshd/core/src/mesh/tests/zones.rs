@@ -77,9 +77,44 @@ fn a_file_that_cannot_be_used_is_named_and_changes_nothing() {
 }
 
 #[test]
+fn the_news_travels_through_the_tunnel_without_a_server() {
+    for loss in [0, 30] {
+        let mut world = world();
+        world.set_server(false);
+        world.loss = loss;
+        zone_file(&mut world, 0, Some("y"));
+        world.run_s(if loss == 0 { 1 } else { 30 });
+        assert_eq!(world.nodes[0].verdict("10.0.2.1"), ExplainVerdict::Native);
+        assert_eq!(world.nodes[1].verdict("10.0.1.1"), ExplainVerdict::Native);
+        world.loss = 0;
+        world.run(RECEIVE_TAIL);
+        assert!(world.nodes[1].engine.peers.is_empty());
+    }
+}
+
+#[test]
+fn a_changed_record_reaches_connected_peers_without_a_server() {
+    let mut world = world();
+    world.set_server(false);
+    let networks = vec!["10.244.7.0/24".parse().unwrap()];
+    let mut config = world.nodes[0].mesh.settings.clone();
+    config.networks.advertise = networks;
+    world.input(0, Input::Reload(Box::new(config)));
+    world.run_s(1);
+    assert!(world.nodes[1].tunnels("10.244.7.9"));
+    let counters = |world: &World, node: usize| world.nodes[node].mesh.recovery_counters();
+    let sent = counters(&world, 0).fragments_sent;
+    assert!(sent > 0);
+    world.run_s(300);
+    assert_eq!(counters(&world, 0).fragments_sent, sent, "told once");
+    assert_eq!(counters(&world, 1).envelopes_refused, 0);
+}
+
+#[test]
 fn the_tunnel_stays_while_the_news_cannot_travel() {
     let mut world = world();
     world.set_server(false);
+    world.deaf = true;
     zone_file(&mut world, 0, Some("y"));
     world.run_s(60);
     assert!(world.nodes[0].tunnels("10.0.2.1"));
