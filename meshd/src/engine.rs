@@ -33,6 +33,7 @@ mod sessions;
 mod silence;
 mod snapshot;
 mod sockets;
+mod too_big;
 mod uapi;
 mod wall_clock;
 mod worker;

@@ -1,7 +1,8 @@
 //! In-tunnel probe: liveness, round trip time, and who holds which record.
 //!
 //! A UDP datagram between two mesh addresses, port [`PROBE_PORT`], inside the WireGuard session; the
-//! session authenticates it and refuses replays. 72 bytes, the answer is as long as the question.
+//! session authenticates it and refuses replays. 72 bytes; a
+//! question may have padding behind it, to learn whether large packets arrive, an answer has none.
 //!
 //! ```text
 //! magic u32 | version u8 | type u8 | path u16 | id u64 | state id 16 | own sequence u64
@@ -84,10 +85,11 @@ impl ProbeFlags {
 }
 
 impl Probe {
-    /// Parses the UDP payload. Anything else than a probe of this version is `None`.
+    /// Parses the UDP payload. What follows a probe is padding. Anything else than a probe of this
+    /// version is `None`.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
-        let bytes: &[u8; PROBE_BYTES] = payload.try_into().ok()?;
+        let bytes = payload.first_chunk::<PROBE_BYTES>()?;
         if bytes[..4] != MAGIC.to_be_bytes() || bytes[4] != VERSION {
             return None;
         }
@@ -130,7 +132,17 @@ impl Probe {
     /// The whole IPv6 packet, to be encrypted.
     #[must_use]
     pub fn packet(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-        probe_packet(&self.encode(), source, destination)
+        self.padded_packet(source, destination, PROBE_PACKET_BYTES)
+    }
+
+    /// The same with as many zeros behind it as make it `bytes` long, within [`PROBE_PACKET_BYTES`] and
+    /// what a length of 16 bits permits.
+    #[must_use]
+    pub fn padded_packet(&self, source: Ipv6Addr, destination: Ipv6Addr, bytes: usize) -> Vec<u8> {
+        let bytes = bytes.clamp(PROBE_PACKET_BYTES, usize::from(u16::MAX));
+        let mut payload = self.encode().to_vec();
+        payload.resize(bytes - IPV6_HEADER_BYTES - UDP_HEADER_BYTES, 0);
+        probe_packet(&payload, source, destination)
     }
 }
 
@@ -225,6 +237,19 @@ mod tests {
         let sum = u16::from_be_bytes([packet[46], packet[47]]);
         packet[46..48].fill(0);
         assert_eq!(udp_checksum(&packet), sum);
+    }
+
+    #[test]
+    fn padding_is_ignored() {
+        let (a, b): (Ipv6Addr, Ipv6Addr) = ("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap());
+        for bytes in [0, PROBE_PACKET_BYTES, 1281, 1420, 100_000] {
+            let packet = sample().padded_packet(a, b, bytes);
+            let expected = bytes.clamp(PROBE_PACKET_BYTES, 65_535);
+            assert_eq!(packet.len(), expected);
+            let payload = probe_payload(&packet, a, b).unwrap();
+            assert_eq!(payload.len(), expected - 48);
+            assert_eq!(Probe::decode(payload), Some(sample()));
+        }
     }
 
     proptest! {

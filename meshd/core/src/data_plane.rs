@@ -102,6 +102,14 @@ pub enum EngineCommand {
         /// Where.
         path: PathId,
     },
+    /// Data packets to the peer that are larger do not arrive: the engine refuses them with the word that
+    /// makes the sender send smaller ones. None lifts that. Not for packets of the core.
+    SetPathMtu {
+        /// Whose.
+        peer: WgPublicKey,
+        /// Largest inner packet, bytes.
+        mtu: Option<u16>,
+    },
     /// Sends data of the peer on this path as well, until then.
     Duplicate {
         /// Whose.

@@ -15,6 +15,7 @@ mod liveness;
 mod membership;
 mod names;
 mod outbox;
+mod path_size;
 mod paths;
 mod peer;
 mod peer_paths;

@@ -155,6 +155,18 @@ pub const SHARED_FATE_SHARE: usize = 5;
 /// See [`SHARED_FATE_PEERS`].
 pub const SHARED_WINDOW: Duration = Duration::from_millis(200);
 
+/// Between the rounds of a search for the largest packet a path carries; longer where answers take longer.
+pub const SIZE_PACE: Duration = Duration::from_millis(250);
+/// Before such a search starts again on a path that does not answer at all.
+pub const SIZE_PAUSE: Duration = Duration::from_secs(3);
+/// Between two searches: routes change without a word.
+pub const SIZE_AGAIN: Duration = Duration::from_secs(600);
+/// The same while a path loses large packets: it may have healed.
+pub const SIZE_AGAIN_LOWERED: Duration = Duration::from_secs(180);
+/// First searches of many peers are spread over this, times one for each [`PROBE_FULL_RATE_PEERS`] but
+/// the first.
+pub const SIZE_SPREAD: Duration = Duration::from_secs(1);
+
 /// An external peer is up while its last handshake is this young (`REJECT_AFTER_TIME` of WireGuard).
 pub const EXTERNAL_UP: Duration = Duration::from_secs(180);
 /// How often byte counters and handshake times are read.

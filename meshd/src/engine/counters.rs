@@ -61,6 +61,8 @@ counters! {
     drop_not_ip,
     /// Dropped: no peer has the destination in its allowed IPs.
     drop_no_route,
+    /// Dropped: packet larger than what the path to the peer carries; its sender was told.
+    drop_too_big,
     /// Dropped: the peer has no path yet.
     drop_no_path,
     /// Dropped: a command to send to a peer without a session, or to an unknown peer.

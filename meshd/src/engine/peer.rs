@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub(super) sessions: Sessions,
     /// The path in use.
     pub(super) path: Option<PathId>,
+    /// Largest inner packet that arrives, if less than what the interface takes.
+    pub(super) path_mtu: Option<u16>,
     /// A second path for data, for a while.
     pub(super) duplicate: Option<(PathId, Instant)>,
     /// The initiation that waiting copies are made of.
@@ -77,6 +79,7 @@ impl Peer {
             gate: EndpointGate::new(spec.endpoint_filter.clone()),
             spec,
             path: None,
+            path_mtu: None,
             duplicate: None,
             initiation: None,
             locals: LocalAddresses::default(),

@@ -71,7 +71,6 @@ impl Cut {
     }
 
     /// Bytes of the largest of them.
-    #[cfg(test)]
     pub(super) fn largest(&self) -> usize {
         (self.headers + self.size).min(self.total)
     }

@@ -49,6 +49,8 @@ const RECEIVES: usize = 4;
 const MESSAGE_BATCH: usize = 1024;
 /// Datagrams that are not WireGuard, handed to the core in one second.
 const FOREIGN_PER_SECOND: u32 = 4000;
+/// Answers to packets that are too large for a path, in one second.
+const TOO_BIG_PER_SECOND: u32 = 200;
 /// Room for the largest packet with WireGuard's overhead.
 const BUFFER_BYTES: usize = 65_536 + 128;
 /// How soon to try again to send events that found the channel full.
@@ -85,6 +87,7 @@ pub(super) struct Worker {
     initiations: InitiationGate,
     silence: SilenceWatch,
     foreign: PerSecond,
+    too_big: PerSecond,
     counters: Arc<EngineCounters>,
     in_use: Arc<OffloadsInUse>,
     /// Where datagrams are received into.
@@ -154,6 +157,7 @@ impl Worker {
             initiations: InitiationGate::new(DeviceKeys::handshake_limit(config.peers_hint) / 2),
             silence: SilenceWatch::default(),
             foreign: PerSecond::new(FOREIGN_PER_SECOND),
+            too_big: PerSecond::new(TOO_BIG_PER_SECOND),
             counters,
             in_use: Arc::default(),
             arrivals: Arrivals::new(),

@@ -144,6 +144,8 @@ impl Engine {
                 peer: None,
                 learned: false,
             }),
+            // Virtual paths carry packets of any size.
+            EngineCommand::SetPathMtu { .. } => {}
             // Virtual hosts send from the link of the address anyway.
             EngineCommand::SetSources(_) => {}
             EngineCommand::ReadSessions => {

@@ -37,6 +37,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let mut seeds = sealed();
     seeds.extend(plaintexts());
     seeds.extend(packets());
+    seeds.extend(fragments());
     seeds.extend(offloads());
     seeds.extend(texts());
     seeds
@@ -138,14 +139,22 @@ fn plaintexts() -> Vec<Seed> {
     ]
 }
 
-fn packets() -> Vec<Seed> {
-    let id = TransactionId([7; 12]);
+fn fragments() -> Vec<Seed> {
     let fragment = EnvelopeFragment {
         sequence: Sequence(7),
         index: 0,
         count: 2,
         bytes: &[3; FRAGMENT_BYTES],
     };
+    let payload = fragment.encode();
+    vec![
+        ("probe", "bad-fragment-length", payload[..700].to_vec()),
+        ("probe", "ok-fragment", payload),
+    ]
+}
+
+fn packets() -> Vec<Seed> {
+    let id = TransactionId([7; 12]);
     let probe = Probe {
         kind: ProbeKind::Ping,
         path: 3,
@@ -184,12 +193,6 @@ fn packets() -> Vec<Seed> {
         ("probe", "ok-payload", probe.encode().to_vec()),
         ("probe", "ok-packet", probe.packet(here, here)),
         ("probe", "bad-length", probe.encode()[1..].to_vec()),
-        ("probe", "ok-fragment", fragment.encode()),
-        (
-            "probe",
-            "bad-fragment-length",
-            fragment.encode()[..700].to_vec(),
-        ),
         ("inner_packet", "ok-v4", v4.clone()),
         ("inner_packet", "ok-v6", probe.packet(here, here)),
         ("inner_packet", "bad-cut", v4[..22].to_vec()),

@@ -116,6 +116,7 @@ fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) 
     {
         let path = peer.paths.arrived(path, scene.now.instant);
         peer.paths.set_in_use(Some(path));
+        peer.size_unknown(scene);
         // The engine took the path its packet came by, and must send where the packets are counted.
         scene.out.engine(EngineCommand::SetPath {
             peer: peer.key,

@@ -14,6 +14,7 @@ use super::bypass::Bypass;
 use super::connecting::Dial;
 use super::liveness::Liveness;
 use super::outbox::Outbox;
+use super::path_size::PathSize;
 use super::paths::Paths;
 use super::recovery::{Announce, Phase, Why};
 use super::telling::{Assembly, Telling};
@@ -66,6 +67,8 @@ pub(super) struct OwnFacts {
     /// How much rarer than in a small mesh other paths are probed.
     pub(super) scale: u32,
     pub(super) allow_bypass: bool,
+    /// Largest inner packet, bytes.
+    pub(super) tunnel_mtu: u16,
 }
 
 /// What the engine counts.
@@ -84,6 +87,7 @@ pub(super) struct Peer {
     pub(super) spec: PeerSpec,
     pub(super) endpoints: Vec<RankedEndpoint>,
     pub(super) paths: Paths,
+    pub(super) size: PathSize,
     pub(super) phase: Phase,
     pub(super) announce: Announce,
     /// Where the far end sends, as it says.
@@ -117,6 +121,7 @@ impl Peer {
             spec,
             endpoints: Vec::new(),
             paths: Paths::default(),
+            size: PathSize::default(),
             phase: Phase::Calm,
             announce: Announce::default(),
             their_path: None,
@@ -249,7 +254,9 @@ impl Peer {
                     self.told(path, probe.flags, scene);
                 }
                 ProbeKind::Pong => {
-                    if let Some(asked) = self.paths.pong(probe.id, now) {
+                    if !self.size_answered(probe.id, scene)
+                        && let Some(asked) = self.paths.pong(probe.id, now)
+                    {
                         self.answered(asked, scene);
                     }
                 }
@@ -269,6 +276,7 @@ impl Peer {
             self.recover(scene);
             self.probe_candidates(scene);
             self.tell(scene);
+            self.probe_sizes(scene);
         }
         self.evaluate(scene);
         let paths = self.dial_order(now);
@@ -300,11 +308,13 @@ impl Peer {
         let bypass = self.bypass.next(self.is_alive());
         let bypass = bypass.filter(|_| own.allow_bypass);
         let recovery = self.recovery_due();
+        let size = self.size.next().map(|at| (at, "probe path size"));
         [
             self.dial.next().map(|at| (at, "handshake")),
             ping,
             self.announce.next().map(|at| (at, "announce path")),
             recovery.filter(|_| self.kind != PeerKind::External),
+            size.filter(|_| self.kind != PeerKind::External),
             self.candidates_due().map(|at| (at, "probe candidates")),
             self.state_deadline(own).map(|at| (at, "peer state")),
             bypass.map(|at| (at, "bypass")),

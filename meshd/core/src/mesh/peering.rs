@@ -102,6 +102,11 @@ impl Mesh {
             },
             scale: rarity(self.peers.len()),
             allow_bypass: self.settings.allow_down_peer_bypass,
+            tunnel_mtu: self
+                .network
+                .as_ref()
+                .and_then(|network| u16::try_from(network.mtu).ok())
+                .unwrap_or(u16::MAX),
         }
     }
 

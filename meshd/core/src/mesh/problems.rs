@@ -38,6 +38,7 @@ const CODES: &[&str] = &[
     "no_endpoints",
     "filter_warning",
     "peer_down",
+    "mtu_hole",
     "key_conflict",
     "prefix_refused",
     "prefix_conflict",
@@ -224,6 +225,17 @@ impl Mesh {
                     format!("`meshctl paths {name}` shows what was tried; check that meshd runs there and that a firewall lets UDP to the WireGuard port through in one direction at least"),
                 );
             }
+        }
+        for (peer, size) in self
+            .listed_peers()
+            .filter_map(|peer| Some((peer, peer.size.limit()?)))
+            .take(MAX_LISTED)
+        {
+            found.info(
+                "mtu_hole",
+                format!("packets of more than {size} bytes to {} vanish on the way", peer.label),
+                format!("smaller ones are sent meanwhile; let ICMP through on the way, correct the MTU of the link to blame, or set wireguard.mtu to {size}"),
+            );
         }
         for id in self.key_clashes.iter().take(MAX_LISTED) {
             found.warn(

@@ -7,6 +7,7 @@ mod engine;
 mod joining;
 mod members;
 mod node;
+mod path_size;
 mod paths;
 mod recovery;
 mod streams;

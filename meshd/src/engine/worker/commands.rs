@@ -43,6 +43,11 @@ impl Worker {
             EngineCommand::SetPath { peer, path } => {
                 self.change_path(&peer, path, |peer| peer.path = Some(path));
             }
+            EngineCommand::SetPathMtu { peer, mtu } => {
+                if let Some(peer) = self.peers.by_key(&peer) {
+                    peer.path_mtu = mtu;
+                }
+            }
             EngineCommand::Duplicate { peer, path, until } => {
                 self.change_path(&peer, path, |peer| peer.duplicate = Some((path, until)));
             }

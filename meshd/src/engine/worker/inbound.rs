@@ -156,7 +156,7 @@ impl Worker {
 
     /// Cryptokey routing's other half: a peer speaks only for its own addresses.
     fn deliver(&mut self, now: Instant, slot: Slot, length: usize) {
-        let mtu = self.tunnel.mtu();
+        let mtu = self.mtu_of(slot);
         let packet = self.tunnel.decrypted(length);
         let Some(header) = InnerHeader::parse(packet) else {
             return count(&self.counters.drop_malformed);

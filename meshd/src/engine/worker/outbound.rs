@@ -16,6 +16,7 @@ use crate::engine::peer::Peer;
 use crate::engine::response_cache::INITIATION_BYTES;
 use crate::engine::segment_size::clamp_segment_size;
 use crate::engine::segments::{Cut, complete_checksum};
+use crate::engine::too_big::{is_too_big, too_big_answer};
 use crate::linux::tun::{SegmentKind, VnetHeader};
 
 /// What an encrypted packet has more than its content.
@@ -54,24 +55,48 @@ impl Worker {
             return count(&self.counters.drop_no_route);
         };
         let packet = &mut packet[..header.length];
+        let mtu = self.mtu_of(slot);
         if offload.kind == SegmentKind::Whole {
             if !complete_checksum(offload, packet) {
                 return count(&self.counters.drop_not_ip);
             }
-            if clamp_segment_size(packet, self.tunnel.mtu()) {
+            if clamp_segment_size(packet, mtu) {
                 count(&self.counters.clamped_segments);
+            }
+            if is_too_big(packet, packet.len(), mtu) {
+                return self.refuse_large(now, packet, mtu);
             }
             return self.send_data(now, slot, packet);
         }
         let Some(cut) = Cut::new(offload, packet) else {
             return count(&self.counters.drop_not_ip);
         };
+        if is_too_big(packet, cut.largest(), mtu) {
+            return self.refuse_large(now, packet, mtu);
+        }
         let mut segment = mem::take(&mut self.segment);
         for index in 0..cut.count() {
             let length = cut.write(packet, index, &mut segment);
             self.send_data(now, slot, &segment[..length]);
         }
         self.segment = segment;
+    }
+
+    /// The largest inner packet that reaches this peer.
+    pub(super) fn mtu_of(&mut self, slot: Slot) -> u16 {
+        let limit = self.peers.get(slot).and_then(|peer| peer.path_mtu);
+        limit.map_or(self.tunnel.mtu(), |limit| limit.min(self.tunnel.mtu()))
+    }
+
+    /// Drops a packet that would vanish on the way, and tells its sender.
+    fn refuse_large(&mut self, now: Instant, packet: &[u8], mtu: u16) {
+        count(&self.counters.drop_too_big);
+        let Some(answer) = too_big_answer(packet, mtu).filter(|_| self.too_big.pass(now)) else {
+            return;
+        };
+        self.tunnel.room(now, answer.len())[..answer.len()].copy_from_slice(&answer);
+        self.tunnel.deliver(now, answer.len());
+        self.tunnel.flush(now);
     }
 
     fn send_data(&mut self, now: Instant, slot: Slot, packet: &[u8]) {

@@ -125,6 +125,7 @@ impl Peer {
     pub(in crate::mesh) fn use_path(&mut self, path: PathId, scene: &mut Scene<'_>) {
         self.paths.set_in_use(Some(path));
         self.duplicated = None;
+        self.size_unknown(scene);
         scene.out.engine(EngineCommand::SetPath {
             peer: self.key,
             path,

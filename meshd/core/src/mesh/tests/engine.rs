@@ -66,6 +66,8 @@ pub(super) struct FakeEngine {
     /// Initiations commanded so far, with their time.
     pub(super) initiations: Vec<(Instant, WgPublicKey)>,
     pub(super) refused: u32,
+    /// Limits on the size of packets that were commanded.
+    pub(super) path_mtus: BTreeMap<WgPublicKey, Option<u16>>,
 }
 
 impl FakeEngine {
@@ -78,6 +80,7 @@ impl FakeEngine {
             next_id: u64::from_le_bytes(key.0[..8].try_into().unwrap()) >> 16,
             initiations: Vec::new(),
             refused: 0,
+            path_mtus: BTreeMap::new(),
         }
     }
 
@@ -125,6 +128,9 @@ impl FakeEngine {
                     "moved to a refused address"
                 );
                 known.path = Some(path);
+            }
+            EngineCommand::SetPathMtu { peer, mtu } => {
+                self.path_mtus.insert(peer, mtu);
             }
             EngineCommand::Duplicate { peer, path, until } => {
                 let known = self.peers.get_mut(&peer).expect("a known peer");

@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) loss: u32,
     /// Envelopes in tunnels get lost, as with a far end that does not know them.
     pub(super) deaf: bool,
+    /// Larger inner packets vanish, bytes.
+    pub(super) largest: usize,
     pub(super) latency: Duration,
     /// Two networks that meet nowhere, 10.0 and 10.1, and whether packets to a higher and to a lower
     /// node number pass there.
@@ -91,6 +93,7 @@ impl World {
             cut_from: None,
             loss: 0,
             deaf: false,
+            largest: usize::MAX,
             latency: LATENCY,
             lans: None,
             streams: Streams::default(),

@@ -270,3 +270,28 @@ proptest! {
         prop_assert_eq!(b.delivered(), 1);
     }
 }
+
+#[test]
+fn packets_too_large_for_the_path_are_answered() {
+    let (mut a, mut b) = joined();
+    let peer = b.key();
+    let set = |mtu| EngineCommand::SetPathMtu { peer, mtu };
+    let mut large = packet(1, 2);
+    large.resize(1300, 0);
+    large[2..4].copy_from_slice(&1300_u16.to_be_bytes());
+    // Not to be cut.
+    large[6] = 0x40;
+    let now = Instant::now();
+    a.command(set(Some(1280)));
+    for _ in 0..1000 {
+        a.worker.handle_packet(now, &mut large);
+    }
+    a.worker.handle_packet(now, &mut packet(1, 2));
+    exchange(&mut a, &mut b);
+    assert_eq!((b.delivered(), a.count("drop_too_big")), (1, 1000));
+    assert_eq!(a.delivered(), 200, "answers, bounded");
+    a.command(set(None));
+    a.worker.handle_packet(now, &mut large);
+    exchange(&mut a, &mut b);
+    assert_eq!((b.delivered(), a.count("drop_too_big")), (2, 1000));
+}

@@ -10,7 +10,8 @@ impl World {
             || self
                 .lans
                 .is_some_and(|lans| !passes(lans, from.ip(), to.ip()));
-        if cut || lost || self.cut_from == Some(from.ip()) {
+        let vanishes = matches!(&packet, Packet::Data { bytes, .. } if bytes.len() > self.largest);
+        if cut || lost || vanishes || self.cut_from == Some(from.ip()) {
             return;
         }
         if to == SERVER.into() {

@@ -1,0 +1,75 @@
+//! Path size: a path that loses large packets is found, told to the engine and to people, and forgotten
+//! when it heals.
+
+use std::time::Duration;
+
+use mesh_proto::control::PeerState;
+
+use super::node::settings;
+use super::world::World;
+use crate::Input;
+
+fn limit(world: &World, node: usize, of: usize) -> Option<u16> {
+    let key = world.nodes[of].engine.key();
+    let told = world.nodes[node].engine.path_mtus.get(&key);
+    told.copied().flatten()
+}
+
+#[test]
+fn hole_is_found_and_heals() {
+    let mut world = World::empty();
+    world.largest = 1300;
+    for name in ["a", "b"] {
+        world.add(settings(name, None));
+    }
+    world.run_s(3);
+    for (from, to) in [(0, 1), (1, 0)] {
+        assert_eq!(world.state(from, to), Some(PeerState::Up));
+        assert_eq!(limit(&world, from, to), Some(1280));
+        assert!(world.problems(from).contains(&"mtu_hole".to_owned()));
+    }
+    world.largest = usize::MAX;
+    world.run_s(240);
+    for (from, to) in [(0, 1), (1, 0)] {
+        assert_eq!(limit(&world, from, to), None);
+        assert!(!world.problems(from).contains(&"mtu_hole".to_owned()));
+        assert_eq!(world.saw(from, "path_mtu"), 2, "found and healed");
+    }
+}
+
+#[test]
+fn hole_behind_a_switch_is_found_within_two_seconds() {
+    let mut world = World::empty();
+    world.lans = Some([(true, true); 2]);
+    for (index, name) in [(1, "a"), (2, "b")] {
+        let node = world.add(settings(name, None));
+        let second = std::net::Ipv4Addr::new(10, 1, index, 1);
+        world.nodes[node].second = Some(second.into());
+        let links = world.nodes[node].links();
+        world.input(node, Input::Links(links));
+    }
+    world.run_s(10);
+    assert_eq!(limit(&world, 0, 1), None);
+    // Everything now runs where large packets vanish.
+    let used = world.endpoint(0, 1).unwrap().ip();
+    world.largest = 1300;
+    world.cut.insert(used);
+    let before = world.saw(0, "path_switched");
+    for _ in 0..100 {
+        world.run(Duration::from_millis(50));
+        if world.saw(0, "path_switched") > before {
+            break;
+        }
+    }
+    assert!(world.saw(0, "path_switched") > before);
+    world.run(Duration::from_millis(2200));
+    assert_eq!(limit(&world, 0, 1), Some(1280));
+}
+
+#[test]
+fn loss_is_no_hole() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.loss = 5;
+    world.run_s(3600);
+    assert_eq!(world.saw(0, "path_mtu") + world.saw(1, "path_mtu"), 0);
+}
