@@ -10,6 +10,8 @@ use mesh_tests::recovery::{self, Options};
 /// Far above the goals of a fraction of a second, far below WireGuard's own timers (15 s and more). Half
 /// of the samples have to meet it: a busy machine that stops for seconds spoils one, not most.
 const BOUND_MS: f64 = 3_000.0;
+/// And whatever happens on a busy machine.
+const WORST_MS: f64 = 8_000.0;
 
 #[test]
 fn a_black_hole_and_a_restart_are_survived() {
@@ -36,6 +38,7 @@ fn a_black_hole_and_a_restart_are_survived() {
     assert_eq!(hole.samples_ms.len(), 4);
     assert!(hole.switches >= 2, "somebody left the dead way: {hole:?}");
     for row in [hole, restart] {
+        assert!(row.samples_ms.iter().all(|ms| *ms < WORST_MS), "{row:?}");
         let good = row.samples_ms.iter().filter(|ms| **ms < BOUND_MS).count();
         assert!(good * 2 >= row.samples_ms.len(), "{row:?}");
         assert_eq!(row.unrecovered, 0);
