@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_proto::probe::{Probe, ProbeFlags, ProbeKind};
+use mesh_proto::probe::{ProbeFlags, ProbeKind};
 
 use super::budget::Budget;
-use super::peer::{Peer, PeerKind, Scene};
-use crate::data_plane::{EngineCommand, PathId, TrafficClass};
+use super::peer::{Peer, Scene};
+use crate::data_plane::{EngineCommand, PathId};
 use crate::event::Level;
 use crate::timing::{SIZE_AGAIN, SIZE_AGAIN_LOWERED, SIZE_PACE, SIZE_PAUSE, SIZE_SPREAD};
 
@@ -165,7 +165,9 @@ impl Peer {
         match self.size.step(path, full, now, pace) {
             Step::Ask(sizes) => {
                 for size in sizes {
-                    self.send_padded(path, size, scene);
+                    let id = ping_id(self.size.searches, size);
+                    let ping = (ProbeKind::Ping, id, ProbeFlags::default());
+                    self.send_probe_of(size.into(), ping, path, scene);
                 }
             }
             Step::Done => self.conclude_size(scene),
@@ -203,30 +205,6 @@ impl Peer {
         scene.out.engine(EngineCommand::SetPathMtu {
             peer: self.key,
             mtu: limit,
-        });
-    }
-
-    fn send_padded(&self, path: PathId, size: u16, scene: &mut Scene<'_>) {
-        let PeerKind::Member {
-            mesh_address, held, ..
-        } = self.kind
-        else {
-            return;
-        };
-        let probe = Probe {
-            kind: ProbeKind::Ping,
-            path: 0,
-            id: ping_id(self.size.searches, size),
-            state: scene.own.state,
-            own_sequence: scene.own.sequence,
-            held_sequence: held,
-            flags: ProbeFlags::default(),
-        };
-        scene.out.engine(EngineCommand::Send {
-            peer: self.key,
-            path: Some(path),
-            class: TrafficClass::Control,
-            packet: probe.padded_packet(scene.own.mesh_address, mesh_address, size.into()),
         });
     }
 }

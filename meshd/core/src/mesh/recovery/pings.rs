@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_proto::probe::{Probe, ProbeFlags, ProbeKind};
+use mesh_proto::probe::{PROBE_PACKET_BYTES, Probe, ProbeFlags, ProbeKind};
 
 use super::Phase;
 use crate::data_plane::{EngineCommand, PathId, TrafficClass};
@@ -113,6 +113,17 @@ impl Peer {
         path: PathId,
         scene: &mut Scene<'_>,
     ) {
+        self.send_probe_of(PROBE_PACKET_BYTES, (kind, id, flags), path, scene);
+    }
+
+    /// The same as an inner packet of so many bytes.
+    pub(in crate::mesh) fn send_probe_of(
+        &self,
+        bytes: usize,
+        (kind, id, flags): (ProbeKind, u64, ProbeFlags),
+        path: PathId,
+        scene: &mut Scene<'_>,
+    ) {
         let PeerKind::Member {
             mesh_address, held, ..
         } = self.kind
@@ -132,7 +143,7 @@ impl Peer {
             peer: self.key,
             path: Some(path),
             class: TrafficClass::Control,
-            packet: probe.packet(scene.own.mesh_address, mesh_address),
+            packet: probe.padded_packet(scene.own.mesh_address, mesh_address, bytes),
         });
     }
 }
