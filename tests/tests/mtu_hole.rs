@@ -2,9 +2,11 @@
 
 #![cfg(test)]
 
+use std::time::Duration;
+
 use mesh_tests::lab::fixture::{Fixture, PATIENCE};
 use mesh_tests::lab::network::router_name;
-use mesh_tests::lab::{Plan, meshctl, packages, wait};
+use mesh_tests::lab::{Lab, Plan, meshctl, packages, wait};
 
 /// Outer packets with more than 1260 bytes of the tunnel vanish.
 const HOLE: &str = "nft -f - <<'END'
@@ -17,22 +19,81 @@ table inet hole {
 END
 ";
 
-#[test]
-fn transfer_goes_on() {
-    let Some(fixture) = Fixture::build(Plan::new(2, 1).unwrap()) else {
-        return;
-    };
+/// Two zones with a node each, nothing started.
+fn build() -> Option<Fixture> {
+    let fixture = Fixture::build(Plan::new(2, 1).unwrap())?;
     packages::provide_for_throughput().unwrap();
-    let lab = &fixture.lab;
-    let router = router_name(&lab.plan.zones[0].name);
-    lab.machine(&router).unwrap().script(HOLE).unwrap();
     for name in ["a1", "b1"] {
         // Otherwise many packets reach the router as a single large one.
-        let machine = lab.machine(name).unwrap();
+        let machine = fixture.lab.machine(name).unwrap();
         machine
             .script("ethtool -K eth0 tx-udp-segmentation off")
             .unwrap();
     }
+    Some(fixture)
+}
+
+fn dig_hole(lab: &Lab) {
+    let router = router_name(&lab.plan.zones[0].name);
+    lab.machine(&router).unwrap().script(HOLE).unwrap();
+}
+
+/// The hole appears in the middle of a transfer, on the path it uses: nothing switches, nothing restarts.
+#[test]
+fn transfer_under_way_goes_on() {
+    let Some(fixture) = build() else { return };
+    let lab = &fixture.lab;
+    lab.start_all().unwrap();
+    fixture.wait_all().unwrap();
+    let (from, to) = (lab.machine("a1").unwrap(), lab.machine("b1").unwrap());
+    let address = lab.plan.node("b1").unwrap().address;
+    // The sizes of the fresh paths are found first.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut server = to.command("iperf3").args(["-s", "-1"]).spawn().unwrap();
+    let report = std::thread::scope(|scope| {
+        let listens = wait::until("the iperf3 server", PATIENCE, || {
+            to.script("ss -Hltn sport = 5201 | grep -q 5201")
+                .map_err(|error| error.to_string())
+        });
+        listens.unwrap();
+        let transfer = scope.spawn(|| {
+            from.script(&format!(
+                "timeout 60 iperf3 -J -i 1 -t 20 -w 64K -c {address}"
+            ))
+        });
+        std::thread::sleep(Duration::from_secs(5));
+        dig_hole(lab);
+        transfer.join().unwrap()
+    });
+    let _ = server.kill();
+    let _ = server.wait();
+    let report: serde_json::Value = serde_json::from_str(&report.unwrap()).unwrap();
+    let seconds: Vec<u64> = report["intervals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|interval| interval["sum"]["bytes"].as_u64().unwrap())
+        .collect();
+    let empty = seconds.iter().filter(|bytes| **bytes == 0).count();
+    println!("bytes of each second: {seconds:?}");
+    assert!(empty <= 10, "stalled for {empty} s: {seconds:?}");
+    assert!(seconds[seconds.len() - 1] > 1 << 20, "{seconds:?}");
+    let status = meshctl::status(from).unwrap();
+    assert!(
+        status
+            .problems
+            .iter()
+            .any(|problem| problem.code == "mtu_hole"),
+        "{:?}",
+        status.problems
+    );
+}
+
+#[test]
+fn transfer_goes_on() {
+    let Some(fixture) = build() else { return };
+    let lab = &fixture.lab;
+    dig_hole(lab);
     lab.start_all().unwrap();
     fixture.wait_all().unwrap();
 

@@ -163,6 +163,14 @@ pub const SIZE_PAUSE: Duration = Duration::from_secs(3);
 pub const SIZE_AGAIN: Duration = Duration::from_secs(600);
 /// The same while a path loses large packets: it may have healed.
 pub const SIZE_AGAIN_LOWERED: Duration = Duration::from_secs(180);
+/// Between two checks that the largest packet still arrives at a busy peer, times one for each
+/// [`PROBE_FULL_RATE_PEERS`]: a hole that appears is found within seconds, and however many peers are
+/// busy, 20 checks a second are a quarter of 1 Mbit/s.
+pub const SIZE_CHECK: Duration = Duration::from_secs(10);
+/// The same while data is sent that nothing comes back for: it may be what gets lost.
+pub const SIZE_CHECK_STALLED: Duration = Duration::from_secs(2);
+/// Large pings in a row that are lost while small ones are answered, before a search starts.
+pub const SIZE_CHECK_LOST: u8 = 3;
 /// First searches of many peers are spread over this, times one for each [`PROBE_FULL_RATE_PEERS`] but
 /// the first.
 pub const SIZE_SPREAD: Duration = Duration::from_secs(1);

@@ -20,6 +20,15 @@ impl Budget {
 
     /// True if a ping may leave now.
     pub(super) fn take(&mut self, now: Instant, urgent: bool) -> bool {
+        self.take_many(now, 1, urgent)
+    }
+
+    /// True if so many pings that are not urgent may leave now; otherwise none may.
+    pub(super) fn take_all(&mut self, now: Instant, count: usize) -> bool {
+        self.take_many(now, count, false)
+    }
+
+    fn take_many(&mut self, now: Instant, count: usize, urgent: bool) -> bool {
         let since = self
             .last
             .map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
@@ -30,9 +39,11 @@ impl Budget {
             .saturating_sub(micros.saturating_mul(u64::from(PING_RATE)));
         let room = u64::from(PING_BURST) * TOKEN;
         let room = if urgent { room } else { room / 4 * 3 };
-        let fits = self.used + TOKEN <= room;
+        let cost = TOKEN.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX));
+        let used = self.used.saturating_add(cost);
+        let fits = used <= room;
         if fits {
-            self.used += TOKEN;
+            self.used = used;
         }
         fits
     }
@@ -51,6 +62,7 @@ mod tests {
         assert_eq!(calm, PING_BURST as usize * 3 / 4);
         let urgent = (0..many).filter(|_| budget.take(start, true)).count();
         assert_eq!(calm + urgent, PING_BURST as usize);
+        assert!(!budget.take_all(start + Duration::from_millis(6), 7));
         let later = start + Duration::from_millis(100);
         let again = (0..many).filter(|_| budget.take(later, true)).count();
         assert_eq!(again, PING_RATE as usize / 10);

@@ -1,12 +1,16 @@
 //! Path size: finds paths that carry small packets and lose large ones without a word. Padded pings go out
 //! on the path in use; the answers are small. A size is believed only because a ping of that size was
 //! answered while larger ones were not, so that neither loss nor a dead path nor a peer that does not know
-//! padded pings lowers anything. What is done about it is the engine's matter.
+//! padded pings lowers anything. What is done about it is the engine's matter. Whether a size that was
+//! found still arrives is seen in `check`.
+
+mod check;
 
 use std::time::{Duration, Instant};
 
 use mesh_proto::probe::{ProbeFlags, ProbeKind};
 
+use self::check::Check;
 use super::budget::Budget;
 use super::peer::{Peer, Scene};
 use crate::data_plane::{EngineCommand, PathId};
@@ -30,6 +34,11 @@ pub(super) struct PathSize {
     limit: Option<u16>,
     next: Option<Instant>,
     search: Option<Search>,
+    /// The largest size that arrived on the path in use.
+    proven: Option<u16>,
+    check: Option<Check>,
+    checked: Option<Instant>,
+    /// Searches and checks so far.
     searches: u32,
 }
 
@@ -47,6 +56,8 @@ struct Search {
 enum Step {
     /// Ask for these sizes.
     Ask(Vec<u16>),
+    /// There is no room for so many pings now.
+    Wait(usize),
     /// The search is over.
     Done,
 }
@@ -58,43 +69,70 @@ impl PathSize {
     }
 
     /// When something is to be done.
-    pub(super) const fn next(&self) -> Option<Instant> {
-        self.next
+    pub(super) fn next(&self) -> Option<Instant> {
+        let check = self.check.as_ref().map(|check| check.next);
+        self.next.into_iter().chain(check).min()
     }
 
     /// Starts again: the path is another one, or has failed.
     fn restart(&mut self, at: Instant) {
-        (self.search, self.next) = (None, Some(at));
+        (self.search, self.check, self.proven) = (None, None, None);
+        self.next = Some(at);
     }
 
-    fn step(&mut self, path: PathId, full: u16, now: Instant, pace: Duration) -> Step {
+    /// The next round; `afford` says whether so many pings may leave.
+    fn step(
+        &mut self,
+        (path, full): (PathId, u16),
+        now: Instant,
+        pace: Duration,
+        afford: impl FnOnce(usize) -> bool,
+    ) -> Step {
+        self.check = None;
         let same = |search: &Search| search.path == path && search.full == full;
         if !self.search.as_ref().is_some_and(same) {
-            self.searches = self.searches.wrapping_add(1);
-            self.search = None;
+            self.begin_search(path, full, 0);
         }
-        let search = self.search.get_or_insert(Search {
-            path,
-            full,
-            round: 0,
-            answered: None,
-        });
-        self.next = Some(now + pace);
-        search.round += 1;
-        if search.round > ROUNDS.1 {
+        let Some(search) = &mut self.search else {
             return Step::Done;
-        }
+        };
         let mut sizes = vec![full];
-        if search.round > ROUNDS.0 {
+        if search.round >= ROUNDS.0 {
             let open = |size: &u16| *size < full && Some(*size) > search.answered;
             sizes.extend(SIZES.into_iter().filter(open));
         }
+        if search.round >= ROUNDS.1 {
+            return Step::Done;
+        }
+        if !afford(sizes.len()) {
+            // Not a round: a ping that never left is not lost.
+            self.next = Some(now + Budget::PAUSE);
+            return Step::Wait(sizes.len());
+        }
+        search.round += 1;
+        self.next = Some(now + pace);
         Step::Ask(sizes)
+    }
+
+    fn begin_search(&mut self, path: PathId, full: u16, round: u8) {
+        self.searches = self.searches.wrapping_add(1);
+        self.search = Some(Search {
+            path,
+            full,
+            round,
+            answered: None,
+        });
     }
 
     /// Notes that a ping was answered. True if the search is over.
     fn answered(&mut self, id: u64) -> bool {
         let number = self.searches;
+        if let Some(check) = &self.check
+            && id == ping_id(number, check.size)
+        {
+            self.check = None;
+            return false;
+        }
         let Some(search) = &mut self.search else {
             return false;
         };
@@ -114,7 +152,9 @@ impl PathSize {
             search.and_then(|search| Some((search.full, search.answered?)))
         {
             self.limit = (size < search).then_some(size);
+            self.proven = Some(size);
         }
+        self.checked = Some(now);
         let again = if self.limit.is_some() {
             SIZE_AGAIN_LOWERED
         } else {
@@ -154,24 +194,29 @@ impl Peer {
         if self.is_racing() || !self.is_alive() {
             return self.size.restart(now + SIZE_PAUSE);
         }
-        if !scene.budget.take(now, false) {
-            scene.counters.pings_withheld += 1;
-            self.size.next = Some(now + Budget::PAUSE);
-            return;
-        }
         let usual = self.paths.current().map(|path| path.facts.rtt.timeout());
         let pace = usual.unwrap_or_default().clamp(SIZE_PACE, SIZE_PAUSE);
+        if self.size.next.is_none_or(|at| at > now) {
+            return self.step_check(path, pace, scene);
+        }
         let full = scene.own.tunnel_mtu.min(LARGEST);
-        match self.size.step(path, full, now, pace) {
+        let afford = |count| scene.budget.take_all(now, count);
+        match self.size.step((path, full), now, pace, afford) {
             Step::Ask(sizes) => {
                 for size in sizes {
-                    let id = ping_id(self.size.searches, size);
-                    let ping = (ProbeKind::Ping, id, ProbeFlags::default());
-                    self.send_probe_of(size.into(), ping, path, scene);
+                    self.ping_of_size(size, path, scene);
                 }
             }
+            Step::Wait(count) => scene.counters.pings_withheld += count as u64,
             Step::Done => self.conclude_size(scene),
         }
+    }
+
+    fn ping_of_size(&self, size: u16, path: PathId, scene: &mut Scene<'_>) {
+        scene.counters.pings_sent += 1;
+        let id = ping_id(self.size.searches, size);
+        let ping = (ProbeKind::Ping, id, ProbeFlags::default());
+        self.send_probe_of(size.into(), ping, path, scene);
     }
 
     /// Takes an answer; false if it is to another kind of ping.

@@ -16,8 +16,8 @@ use super::peer::{Peer, PeerKind, Scene};
 use crate::data_plane::{EngineCommand, PathId};
 use crate::timing::{
     DOUBT_LIMIT, DUPLICATE_FOR, DUPLICATE_MISSES, HIGHER_KEY_WAITS, HUNT, HUNT_DOWN, LOST_AFTER,
-    PING_QUICK, PING_SLOW, PTO_CALM, RACE, RACE_GRACE, RACE_IN_USE, SUSPECT_AFTER,
-    SUSPECT_MISSES_QUICK, SUSPECT_MISSES_SLOW,
+    PING_QUICK, PING_SLOW, PTO_CALM, RACE, RACE_GRACE, RACE_IN_USE, SIZE_CHECK_STALLED,
+    SUSPECT_AFTER, SUSPECT_MISSES_QUICK, SUSPECT_MISSES_SLOW,
 };
 
 pub(super) use self::pings::Announce;
@@ -89,6 +89,8 @@ impl Peer {
         }
         self.doubt(since, true, now);
         self.recover(scene);
+        // Or only the large packets are lost.
+        self.check_size(SIZE_CHECK_STALLED, scene);
     }
 
     /// Starts to doubt the path in use, or doubts it more.

@@ -19,7 +19,8 @@ fn search(
     size.restart(start);
     loop {
         let now = size.next().unwrap();
-        let sizes = match size.step(path(1), 1420, now, PACE) {
+        let sizes = match size.step((path(1), 1420), now, PACE, |_| true) {
+            Step::Wait(_) => unreachable!(),
             Step::Done => return (now - start, size.conclude(now, Duration::ZERO)),
             Step::Ask(sizes) => sizes,
         };
@@ -74,12 +75,31 @@ fn random_loss_lowers_nothing() {
 fn answers_to_other_searches_do_not_count() {
     let start = crate::mesh::tests::base_instant();
     let mut size = PathSize::default();
-    size.step(path(1), 1420, start, PACE);
+    size.step((path(1), 1420), start, PACE, |_| true);
     let old = ping_id(size.searches, 1420);
     // Another path is another search.
-    size.step(path(2), 1420, start, PACE);
+    size.step((path(2), 1420), start, PACE, |_| true);
     assert!(!size.answered(old));
     assert!(!size.answered(ping_id(size.searches, 9000)));
     assert!(size.answered(ping_id(size.searches, 1420)));
     assert!(ping_id(u32::MAX, u16::MAX) < 1 << 63);
+}
+
+#[test]
+fn a_round_without_room_is_no_round() {
+    let start = crate::mesh::tests::base_instant();
+    let mut size = PathSize::default();
+    size.restart(start);
+    let mut now = start;
+    let mut asked = Vec::new();
+    for turn in 0..100 {
+        // Every second time there is no room.
+        match size.step((path(1), 1420), now, PACE, |_| turn % 2 == 1) {
+            Step::Wait(_) => assert_eq!(size.next(), Some(now + Budget::PAUSE)),
+            Step::Ask(sizes) => asked.push(sizes.len()),
+            Step::Done => break,
+        }
+        now = size.next().unwrap();
+    }
+    assert_eq!(asked, [1, 1, 1, 6, 6, 6], "all rounds all the same");
 }

@@ -9,7 +9,7 @@ use crate::data_plane::{EngineCommand, PathId, TrafficClass};
 use crate::mesh::budget::Budget;
 use crate::mesh::jitter;
 use crate::mesh::peer::{OwnFacts, Peer, PeerKind, Scene};
-use crate::timing::ANNOUNCE;
+use crate::timing::{ANNOUNCE, SIZE_CHECK};
 
 /// Telling the far end of a new path until it answers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -66,6 +66,9 @@ impl Peer {
                 Budget::PAUSE
             };
             self.next_ping = Some(now + jitter::about(scene.rng, wait));
+            if calm && self.live.is_busy(now) {
+                self.check_size(SIZE_CHECK * scene.own.scale, scene);
+            }
         }
     }
 

@@ -66,6 +66,58 @@ fn hole_behind_a_switch_is_found_within_two_seconds() {
     assert_eq!(limit(&world, 0, 1), Some(1280));
 }
 
+/// Two nodes that nothing is wrong with, and a hole that appears after streams of such packets began.
+fn late_hole(streams: &[((usize, usize), usize)]) -> World {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(30);
+    for (ends, bytes) in streams {
+        let now = world.now.instant;
+        world.streams.start_of(*bytes, *ends, now);
+    }
+    world.run_s(5);
+    assert_eq!(limit(&world, 0, 1), None);
+    world.largest = 1300;
+    world
+}
+
+#[test]
+fn hole_that_appears_under_data_is_found_within_three_seconds() {
+    let mut world = late_hole(&[((0, 1), 1400)]);
+    let before = world.nodes[0].mesh.recovery_counters();
+    world.run_s(3);
+    assert_eq!(limit(&world, 0, 1), Some(1280));
+    let after = world.nodes[0].mesh.recovery_counters();
+    assert_eq!(after.switches(), before.switches());
+    assert_eq!(after.initiations, before.initiations);
+}
+
+#[test]
+fn hole_that_appears_beside_other_data_is_found_by_a_check() {
+    let mut world = late_hole(&[((0, 1), 100), ((1, 0), 100)]);
+    world.run_s(14);
+    assert_eq!(limit(&world, 0, 1), Some(1280));
+    assert_eq!(limit(&world, 1, 0), Some(1280));
+    // It gets worse.
+    world.largest = 1250;
+    world.run_s(14);
+    assert_eq!(limit(&world, 0, 1), Some(1200));
+}
+
+#[test]
+fn checks_of_busy_peers_are_no_news_and_cost_little() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run_s(30);
+    let now = world.now.instant;
+    world.streams.start(0, 1, now);
+    world.streams.start(1, 0, now);
+    world.loss = 5;
+    let before = world.nodes[0].mesh.recovery_counters().pings_sent;
+    world.run_s(600);
+    let pings = world.nodes[0].mesh.recovery_counters().pings_sent - before;
+    assert!(pings < 600 * 3, "{pings}");
+    assert_eq!(world.saw(0, "path_mtu") + world.saw(1, "path_mtu"), 0);
+}
+
 #[test]
 fn loss_is_no_hole() {
     let mut world = World::new(&[("a", None), ("b", None)]);

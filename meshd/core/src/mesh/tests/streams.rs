@@ -11,7 +11,12 @@ struct Stream {
     number: u64,
     last: Option<(u64, Instant)>,
     gap: Duration,
+    /// Length of the packets, bytes.
+    bytes: usize,
 }
+
+/// Number and sender.
+const SMALL: usize = 10;
 
 /// By sender and receiver.
 #[derive(Debug, Default)]
@@ -19,11 +24,17 @@ pub(super) struct Streams(BTreeMap<(usize, usize), Stream>);
 
 impl Streams {
     pub(super) fn start(&mut self, from: usize, to: usize, now: Instant) {
+        self.start_of(SMALL, (from, to), now);
+    }
+
+    /// The same with packets of so many bytes.
+    pub(super) fn start_of(&mut self, bytes: usize, (from, to): (usize, usize), now: Instant) {
         let stream = Stream {
             next: now,
             number: 0,
             last: Some((0, now)),
             gap: Duration::ZERO,
+            bytes,
         };
         self.0.insert((from, to), stream);
     }
@@ -40,16 +51,17 @@ impl Streams {
             stream.number += 1;
             let mut bytes = vec![0x77, *from as u8];
             bytes.extend_from_slice(&stream.number.to_be_bytes());
+            bytes.resize(stream.bytes, 0);
             (*from, *to, bytes)
         })
         .collect()
     }
 
     pub(super) fn received(&mut self, to: usize, bytes: &[u8], now: Instant) {
-        let [0x77, from, number @ ..] = bytes else {
+        let Some(([0x77, from, number @ ..], _)) = bytes.split_first_chunk::<SMALL>() else {
             return;
         };
-        let number = u64::from_be_bytes(number.try_into().unwrap());
+        let number = u64::from_be_bytes(*number);
         let Some(stream) = self.0.get_mut(&(usize::from(*from), to)) else {
             return;
         };
