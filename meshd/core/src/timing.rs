@@ -198,8 +198,13 @@ pub const CONFLICT_GAP: Duration = Duration::from_secs(1);
 pub const CONFLICT_WINDOW: Duration = Duration::from_secs(60);
 /// How long a leave waits for a server.
 pub const LEAVE_WAIT: Duration = Duration::from_secs(3);
-/// Between two writes of the disk cache, sequences excepted.
+/// Between two writes of the disk cache, sequences and news of members excepted.
 pub const PERSIST_GAP: Duration = Duration::from_secs(1);
+/// Between two writes of the disk cache when a member is new or changed: a node that is killed a moment
+/// after it learned of a member must come back with it, discovery or not.
+pub const PERSIST_NEWS_GAP: Duration = Duration::from_millis(50);
+/// Added to both for each member: a large cache takes longer to write.
+pub const PERSIST_GAP_PER_MEMBER: Duration = Duration::from_millis(1);
 /// After a change, before a report is sent: a restart causes many changes.
 pub const REPORT_DELAY: Duration = Duration::from_secs(3);
 /// Between two reports (DESIGN: at most one a minute).

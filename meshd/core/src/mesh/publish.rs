@@ -13,7 +13,7 @@ use super::publishing::Publisher;
 use super::timers::Timer;
 use crate::event::Level;
 use crate::persistent::{PersistentMember, PersistentState};
-use crate::timing::{PERSIST_GAP, ZONE_FILE_WAIT};
+use crate::timing::{PERSIST_GAP, PERSIST_GAP_PER_MEMBER, PERSIST_NEWS_GAP, ZONE_FILE_WAIT};
 use crate::zone::zone_label;
 use crate::{Action, Now};
 
@@ -141,10 +141,19 @@ impl Mesh {
         }
     }
 
-    /// Has the cache written soon.
+    /// Has the cache written some time: nothing is lost for good without it.
     pub(super) fn persist_later(&mut self, now: Instant) {
+        self.persist_after(PERSIST_GAP, now);
+    }
+
+    /// Has the cache written soon: a member is new or has changed.
+    pub(super) fn persist_soon(&mut self, now: Instant) {
+        self.persist_after(PERSIST_NEWS_GAP, now);
+    }
+
+    fn persist_after(&mut self, gap: Duration, now: Instant) {
         let members = u32::try_from(self.membership.len()).unwrap_or(u32::MAX);
-        let gap = PERSIST_GAP + Duration::from_millis(1) * members;
+        let gap = gap + PERSIST_GAP_PER_MEMBER * members;
         let at = self.last_persist.map_or(now, |last| now.max(last + gap));
         self.timers.set_earlier(Timer::Persist, at);
     }

@@ -157,7 +157,7 @@ impl Mesh {
             }
         }
         self.mark_dirty(now.instant);
-        self.persist_later(now.instant);
+        self.persist_soon(now.instant);
     }
 
     /// Leases decide about contested prefixes only.

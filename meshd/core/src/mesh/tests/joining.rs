@@ -187,3 +187,16 @@ fn a_lost_state_directory_is_answered_by_adoption() {
     assert_eq!(world.state(1, 0), Some(PeerState::Up));
     assert!(!world.problems(0).contains(&"identity_conflict".to_owned()));
 }
+
+#[test]
+fn a_member_learned_a_moment_before_a_kill_is_known_without_discovery() {
+    let mut world = World::new(&[("a", None), ("b", None)]);
+    world.run(Duration::from_millis(400));
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    world.set_server(false);
+    world.kill(0);
+    world.start_again(0);
+    world.run_s(1);
+    assert_eq!(world.state(0, 1), Some(PeerState::Up));
+    assert_eq!(world.state(1, 0), Some(PeerState::Up));
+}
