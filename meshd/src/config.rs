@@ -152,6 +152,8 @@ pub enum Backend {
     Auto,
     /// meshd's own engine.
     Userspace,
+    /// WireGuard in the kernel.
+    Kernel,
 }
 
 /// One entry of `externalPeers`.

@@ -1,4 +1,5 @@
-//! The userspace WireGuard engine: TUN on one side, UDP on the other, sessions in between.
+//! The userspace WireGuard engine: TUN on one side, UDP on the other, sessions in between; and, in
+//! `kernel`, the one that has the kernel do all that.
 //!
 //! One thread runs every packet to completion and owns all sessions, so that the data path has no
 //! lock and no hand-over. The engine decides nothing about paths: it carries out
@@ -16,6 +17,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzzing;
 mod initiation_gate;
+mod kernel;
 mod newest;
 mod offloads;
 mod packet;
@@ -60,6 +62,7 @@ pub use offloads::Offloads;
 pub use uapi::is_uapi_request;
 
 use crate::linux::tun::TunError;
+use kernel::KernelWorker;
 use offloads::OffloadsInUse;
 use queue::{Message, MessageSender};
 use uapi::UapiServer;
@@ -173,6 +176,35 @@ impl Engine {
             wanted,
             worker: Some(worker),
             uapi,
+        })
+    }
+
+    /// The same with WireGuard in the kernel.
+    ///
+    /// # Errors
+    /// [`EngineError`] says what to do. Nothing is left behind.
+    pub fn start_kernel(
+        config: EngineConfig,
+        events: Sender<EngineEvent>,
+    ) -> Result<Self, EngineError> {
+        let counters = Arc::new(EngineCounters::default());
+        let (messages, inbox) =
+            queue::channel(Arc::clone(&counters)).map_err(io_error("make an event descriptor"))?;
+        let listen_port = config.listen_port;
+        let worker = KernelWorker::open(config, inbox, events, Arc::clone(&counters))?;
+        tracing::info!("WireGuard is the kernel's");
+        let worker = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || worker.run())
+            .map_err(io_error("start the engine's thread"))?;
+        Ok(Self {
+            messages,
+            counters,
+            listen_port,
+            offloads: Arc::default(),
+            wanted: Offloads::NONE,
+            worker: Some(worker),
+            uapi: None,
         })
     }
 

@@ -133,7 +133,13 @@ fn register_mesh(registry: &mut Registry, mesh: &Mesh, now: Now) {
 fn register_engine(registry: &mut Registry, engine: &Engine) {
     let dropped = Family::<Labels, Counter>::default();
     let packets = Family::<Labels, Counter>::default();
+    let netlink = Family::<Labels, Counter>::default();
     for (name, value) in engine.counters().snapshot().entries() {
+        if let Some(kind) = name.strip_prefix("netlink_") {
+            let messages = netlink.get_or_create(&label("kind", kind));
+            messages.inc_by(value);
+            continue;
+        }
         match name.strip_prefix("drop_") {
             Some(reason) => dropped
                 .get_or_create(&label("reason", reason))
@@ -141,6 +147,11 @@ fn register_engine(registry: &mut Registry, engine: &Engine) {
             None => packets.get_or_create(&label("kind", name)).inc_by(value),
         };
     }
+    registry.register(
+        "netlink_messages",
+        "Messages to WireGuard in the kernel, by kind",
+        netlink,
+    );
     registry.register("dropped_packets", "Packets thrown away, by reason", dropped);
     registry.register("engine_packets", "What passed the engine, by kind", packets);
 }

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use meshd_core::{Input, Mesh};
+use mesh_proto::record::BackendKind;
+use meshd_core::data_plane::EngineEvent;
+use meshd_core::{Input, Mesh, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -22,7 +24,7 @@ use super::watchers::{self, Watchers};
 use crate::config::{self, Config, Zone};
 use crate::control::{self, ControlServer};
 use crate::discovery::{self, ClientConfig};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineConfig, EngineError};
 use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::AddressCache;
 
@@ -59,7 +61,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let mut mesh = foundation.mesh(settings.clone())?;
     let footing = first_inputs(&mut mesh, &config, &netlink).await?;
     let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
-    let engine = Engine::start(foundation.engine_config(&config), engine_events)?;
+    let engine = start_engine(&settings, foundation.engine_config(&config), engine_events)?;
     let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
 
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
@@ -106,6 +108,17 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         control,
         background: vec![addresses, reloading],
     })
+}
+
+fn start_engine(
+    settings: &Settings,
+    config: EngineConfig,
+    events: mpsc::Sender<EngineEvent>,
+) -> Result<Engine, EngineError> {
+    match settings.wireguard.backend {
+        BackendKind::Kernel => Engine::start_kernel(config, events),
+        BackendKind::Userspace => Engine::start(config, events),
+    }
 }
 
 fn listen() -> std::io::Result<(Signals, Hangup)> {

@@ -238,10 +238,10 @@ fn backend(text: &str) -> Result<Backend, String> {
     match text {
         "auto" => Ok(Backend::Auto),
         "userspace" => Ok(Backend::Userspace),
-        "kernel" => {
-            Err("the kernel backend is not in this version: use auto or userspace".to_owned())
-        }
-        _ => Err(format!("{text:?} is not a backend: use auto or userspace")),
+        "kernel" => Ok(Backend::Kernel),
+        _ => Err(format!(
+            "{text:?} is not a backend: use auto, kernel or userspace"
+        )),
     }
 }
 

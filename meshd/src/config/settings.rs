@@ -23,10 +23,13 @@ impl Config {
                 interface: self.wireguard.interface.clone(),
                 listen_port: self.wireguard.listen_port,
                 mtu: self.wireguard.mtu,
-                backend: BackendKind::Userspace,
+                backend: match self.wireguard.backend {
+                    Backend::Auto | Backend::Userspace => BackendKind::Userspace,
+                    Backend::Kernel => BackendKind::Kernel,
+                },
                 backend_reason: match self.wireguard.backend {
-                    Backend::Auto => "auto: this version has no kernel backend yet",
-                    Backend::Userspace => "set by wireguard.backend",
+                    Backend::Auto => "auto: the kernel backend is experimental",
+                    Backend::Userspace | Backend::Kernel => "set by wireguard.backend",
                 }
                 .to_owned(),
             },

@@ -162,8 +162,8 @@ const REFUSALS: &[(&str, &str)] = &[
         "line 3: topology.mode: \"star\" is not a mode: use cross or full",
     ),
     (
-        "wireguard: {backend: kernel}",
-        "line 3: wireguard.backend: the kernel backend is not in this version: use auto or userspace",
+        "wireguard: {backend: kernal}",
+        "line 3: wireguard.backend: \"kernal\" is not a backend: use auto, kernel or userspace",
     ),
     (
         "wireguard: {interface: interface-name-0}",

@@ -57,6 +57,16 @@ counters! {
     postponed_control,
     /// Cookie replies sent because handshakes came too fast.
     cookies_sent,
+    /// Things of the kernel's device that somebody else changed, put right.
+    healed,
+    /// Netlink messages that made or removed the kernel's WireGuard interface.
+    netlink_link,
+    /// Netlink messages that set key, port and mark.
+    netlink_device,
+    /// Netlink messages that changed peers, several in one.
+    netlink_peers,
+    /// Netlink requests to read the device.
+    netlink_read,
     /// Dropped: packet from the TUN that is not IP.
     drop_not_ip,
     /// Dropped: no peer has the destination in its allowed IPs.

@@ -11,7 +11,8 @@ use crate::lab::error::LabError;
 /// What the root file system needs, in order.
 const NEEDED: [&str; 3] = ["9pnet_virtio", "9p", "overlay"];
 
-/// The first program. Files of the host are read only; a layer in memory takes what is written.
+/// The first program. Files of the host are read only; a layer in memory takes what is written. It becomes
+/// the root for good: a mere chroot is left by whoever enters a mount namespace.
 const INIT: &str = "\
 #!/bin/busybox sh
 b=/bin/busybox
@@ -24,7 +25,7 @@ $b mount -t overlay -o lowerdir=/host,upperdir=/over/upper,workdir=/over/work ov
 for d in proc sys dev; do $b mount --move /$d /new/$d; done
 $b mount -t tmpfs tmp /new/tmp; $b mount -t tmpfs run /new/run
 $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=none job /new/mnt
-exec $b chroot /new /bin/sh /mnt/start
+exec $b switch_root /new /bin/sh /mnt/start
 ";
 
 /// Modules in the order in which they load.

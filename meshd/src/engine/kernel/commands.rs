@@ -1,0 +1,193 @@
+//! Carries out what the core asks.
+
+use std::time::{Duration, Instant};
+
+use mesh_proto::WgPublicKey;
+use meshd_core::data_plane::{EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec};
+
+use super::super::counters::count;
+use super::super::endpoint_gate::EndpointGate;
+use super::super::queue::Message;
+use super::peer::KernelPeer;
+use super::{KernelWorker, message};
+
+/// Between endpoints that are dialled one after the other: dialling the next forgets the handshake
+/// under way, so an answer must have had time to come.
+const DIAL_STEP: Duration = Duration::from_millis(300);
+/// A handshake so recent is not made again.
+const RECENT: Duration = Duration::from_secs(1);
+
+impl KernelWorker {
+    /// Carries out up to `limit` commands; false if told to stop.
+    pub(super) fn serve_commands(&mut self, limit: usize) -> bool {
+        self.inbox.clear_wake();
+        for _ in 0..limit {
+            match self.inbox.next() {
+                None => break,
+                Some(Message::Stop) => return false,
+                // The kernel's interface keeps its own MTU; wg(8) asks the kernel.
+                Some(Message::Mtu(_) | Message::Snapshot(_)) => {}
+                Some(Message::Command(command)) => self.carry_out(Instant::now(), command),
+            }
+        }
+        true
+    }
+
+    fn carry_out(&mut self, now: Instant, command: EngineCommand) {
+        match command {
+            EngineCommand::SetPeer(spec) => self.set_peer(*spec),
+            EngineCommand::RemovePeer(key) => {
+                if let Some(peer) = self.peers.remove(&key) {
+                    self.forget_address(&peer);
+                    self.pending.push(message::remove(&key));
+                }
+            }
+            EngineCommand::Handshake { peer, copies } => self.handshake(now, &peer, &copies),
+            EngineCommand::SetPath { peer, path } => {
+                self.set_path(&peer, path);
+            }
+            EngineCommand::Send {
+                peer, path, packet, ..
+            } => self.send(now, &peer, path, &packet),
+            EngineCommand::SendDatagram { path, bytes } => {
+                let sent = self
+                    .stun
+                    .as_ref()
+                    .map(|stun| stun.send(path.remote, &bytes));
+                if !matches!(sent, Some(Ok(()))) {
+                    count(&self.counters.drop_send_error);
+                }
+            }
+            // The kernel has one path a peer, and chooses source addresses by its routes.
+            EngineCommand::Duplicate { .. }
+            | EngineCommand::SetSources(_)
+            | EngineCommand::SetPathMtu { .. } => {}
+            EngineCommand::ReadSessions => {
+                let states = self.peers.values().map(KernelPeer::state).collect();
+                self.sink.insist(EngineEvent::Sessions(states));
+            }
+        }
+    }
+
+    fn set_peer(&mut self, spec: PeerSpec) {
+        let key = spec.public_key;
+        if let Some(known) = self.peers.remove(&key) {
+            self.forget_address(&known);
+            let mut known = known;
+            let change = message::update(&spec, &message::as_shown(&known.spec));
+            self.pending.extend(change);
+            known.gate = EndpointGate::new(spec.endpoint_filter.clone());
+            known.spec = spec;
+            self.remember(known);
+        } else {
+            self.pending.push(message::add(&spec, None));
+            self.remember(KernelPeer::new(spec));
+        }
+    }
+
+    fn remember(&mut self, peer: KernelPeer) {
+        let key = peer.spec.public_key;
+        if let Some(address) = peer.spec.mesh_address {
+            self.addresses.insert(address, key);
+        }
+        self.peers.insert(key, peer);
+    }
+
+    fn forget_address(&mut self, peer: &KernelPeer) {
+        if let Some(address) = &peer.spec.mesh_address {
+            self.addresses.remove(address);
+        }
+    }
+
+    fn set_path(&mut self, key: &WgPublicKey, path: PathId) -> bool {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return false;
+        };
+        if !peer.allows(path.remote.ip()) {
+            count(&self.counters.drop_endpoint_filter);
+            return false;
+        }
+        let moved = peer.in_use().map(|old| old.remote) != Some(path.remote);
+        peer.set_path(Some(path));
+        if moved {
+            self.pending.push(message::set_endpoint(key, path.remote));
+        }
+        true
+    }
+
+    /// Probes leave by the path in use. To look at another one the kernel's packets all have to go there,
+    /// so that is done only when nothing comes back on this one.
+    fn send(&mut self, now: Instant, key: &WgPublicKey, path: Option<PathId>, packet: &[u8]) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return count(&self.counters.drop_no_session);
+        };
+        let (in_use, has_session) = (peer.in_use(), peer.has_session(now));
+        if !has_session {
+            return count(&self.counters.drop_no_session);
+        }
+        if let Some(path) = path
+            && in_use.map(|path| path.remote) != Some(path.remote)
+            && !(peer.may_hop(now) && self.set_path(key, path))
+        {
+            return count(&self.counters.drop_no_path);
+        }
+        self.flush();
+        if let Err(error) = self.probes.send(packet) {
+            tracing::debug!(%error, "a probe was not sent");
+            count(&self.counters.drop_send_error);
+        }
+    }
+
+    fn handshake(&mut self, now: Instant, key: &WgPublicKey, copies: &[HandshakeCopy]) {
+        // What happened since the last reading may have made it needless.
+        self.poll(now);
+        let Some(peer) = self.peers.get_mut(key) else {
+            return count(&self.counters.drop_no_session);
+        };
+        peer.copies.clear();
+        let done = peer.last_handshake.is_some_and(|at| now < at + RECENT);
+        if let (true, Some(path)) = (done, peer.in_use()) {
+            return self.sink.insist(EngineEvent::HandshakeDone {
+                peer: *key,
+                path,
+                initiator: false,
+            });
+        }
+        let mut at = now;
+        for copy in copies {
+            let remote = copy.path.remote;
+            if peer.copies.iter().all(|(_, path)| path.remote != remote) {
+                peer.copies.push((at, copy.path));
+                at += DIAL_STEP;
+            }
+        }
+        peer.dialled = true;
+        self.dial_due(now);
+    }
+
+    /// Dials the endpoints whose time has come. Removing and adding a peer in one message is what makes
+    /// the kernel send an initiation whenever the last one was.
+    pub(super) fn dial_due(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for (key, peer) in &mut self.peers {
+            let ready: Vec<_> = peer.copies.extract_if(.., |(at, _)| *at <= now).collect();
+            if let Some((_, path)) = ready.last() {
+                due.push((*key, *path));
+            }
+        }
+        for (key, path) in due {
+            let Some(peer) = self.peers.get_mut(&key) else {
+                continue;
+            };
+            if !peer.allows(path.remote.ip()) {
+                count(&self.counters.drop_endpoint_filter);
+                continue;
+            }
+            peer.set_path(Some(path));
+            peer.added_again();
+            self.pending.push(message::remove(&key));
+            self.pending
+                .push(message::add(&peer.spec, Some(path.remote)));
+        }
+    }
+}

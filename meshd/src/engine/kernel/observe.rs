@@ -1,0 +1,160 @@
+//! Reads the device and tells what changed: handshakes, endpoints, silence; and puts right what somebody
+//! else did to it.
+
+use std::time::Instant;
+
+use mesh_proto::WgPublicKey;
+use meshd_core::data_plane::EngineEvent;
+
+use super::super::counters::count;
+use super::super::silence::SilenceWatch;
+use super::reading::{PeerReading, Reading};
+use super::{KernelWorker, message};
+
+impl KernelWorker {
+    /// Reads and compares.
+    pub(super) fn poll(&mut self, now: Instant) {
+        self.flush();
+        match self.read() {
+            Ok(reading) => {
+                self.heal_device(&reading);
+                self.compare(now, &reading);
+                self.polled = now;
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => self.make_again(),
+            Err(error) => tracing::warn!(%error, "the WireGuard interface cannot be read"),
+        }
+        self.flush();
+    }
+
+    fn make_again(&mut self) {
+        tracing::warn!("somebody deleted the WireGuard interface");
+        if let Err(error) = self.make_device() {
+            tracing::debug!(%error, "the WireGuard interface is still missing");
+            return;
+        }
+        for peer in self.peers.values_mut() {
+            peer.added_again();
+            let endpoint = peer.in_use().map(|path| path.remote);
+            self.pending.push(message::add(&peer.spec, endpoint));
+        }
+        self.sink.insist(EngineEvent::InterfaceRecreated);
+    }
+
+    fn heal_device(&mut self, reading: &Reading) {
+        let right = reading.public_key == Some(self.public_key.0)
+            && reading.listen_port == self.listen_port
+            && reading.mark == self.mark;
+        if !right {
+            tracing::warn!("somebody changed key, port or mark of the WireGuard interface");
+            count(&self.counters.healed);
+            if let Err(error) = self.configure_device() {
+                tracing::warn!(%error, "they cannot be set back");
+            }
+        }
+        for stranger in reading.peers.keys() {
+            if !self.peers.contains_key(stranger) {
+                tracing::warn!("somebody added peer {stranger}; it is removed");
+                count(&self.counters.healed);
+                self.pending.push(message::remove(stranger));
+            }
+        }
+    }
+
+    fn compare(&mut self, now: Instant, reading: &Reading) {
+        let keys: Vec<_> = self.peers.keys().copied().collect();
+        for key in keys {
+            match reading.peers.get(&key) {
+                Some(shown) => self.compare_peer(now, key, shown),
+                None => self.missing(key),
+            }
+        }
+    }
+
+    fn missing(&mut self, key: WgPublicKey) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            tracing::warn!("somebody removed peer {key}; it is added again");
+            count(&self.counters.healed);
+            peer.added_again();
+            let endpoint = peer.in_use().map(|path| path.remote);
+            self.pending.push(message::add(&peer.spec, endpoint));
+        }
+    }
+
+    fn compare_peer(&mut self, now: Instant, key: WgPublicKey, shown: &PeerReading) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        if let Some(change) = message::update(&peer.spec, shown) {
+            tracing::warn!("somebody changed peer {key}; it is set back");
+            count(&self.counters.healed);
+            self.pending.push(change);
+        }
+        let before = std::mem::replace(&mut peer.shown, shown.clone());
+        if shown.rx_bytes > before.rx_bytes {
+            peer.heard(now);
+        } else if shown.tx_bytes > before.tx_bytes
+            && peer.spec.mesh_address.is_some()
+            && peer.has_session(now)
+        {
+            peer.silent_since.get_or_insert(self.polled);
+        }
+        if let Some(since) = peer.silent_since
+            && now >= since + SilenceWatch::PATIENCE
+        {
+            self.sink
+                .offer(EngineEvent::Unanswered { peer: key, since });
+        }
+        self.follow(key, shown);
+        if shown.handshake > before.handshake {
+            self.handshake_done(now, key);
+        }
+    }
+
+    /// The kernel goes where packets come from; not to where the filter forbids.
+    fn follow(&mut self, key: WgPublicKey, shown: &PeerReading) {
+        let Some(endpoint) = shown.endpoint else {
+            return;
+        };
+        let path = self.path_to(endpoint);
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let before = peer.in_use();
+        if before.map(|path| path.remote) == Some(endpoint) {
+            return;
+        }
+        if peer.allows(endpoint.ip()) {
+            peer.set_path(Some(path));
+            if before.is_some() {
+                self.sink.offer(EngineEvent::OtherPath { peer: key, path });
+            }
+            return;
+        }
+        count(&self.counters.drop_endpoint_filter);
+        if let Some(path) = before {
+            self.pending.push(message::set_endpoint(&key, path.remote));
+        } else {
+            // Without an endpoint only a new peer sends nowhere.
+            peer.added_again();
+            self.pending.push(message::remove(&key));
+            self.pending.push(message::add(&peer.spec, None));
+        }
+    }
+
+    fn handshake_done(&mut self, now: Instant, key: WgPublicKey) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        peer.last_handshake = Some(now);
+        peer.copies.clear();
+        let initiator = std::mem::take(&mut peer.dialled);
+        if let Some(path) = peer.in_use() {
+            self.sink.insist(EngineEvent::HandshakeDone {
+                peer: key,
+                path,
+                initiator,
+            });
+        }
+    }
+}
