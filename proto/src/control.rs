@@ -380,8 +380,8 @@ pub struct MemberStatus {
 pub struct Left {
     /// [`CONTROL_VERSION`].
     pub version: u32,
-    /// True if a discovery server confirmed it; otherwise the others forget this node only when its
-    /// lease is over for an hour.
+    /// True if a discovery server confirmed it; otherwise only connected peers heard of it, through their
+    /// tunnels, and the others forget this node when its lease is over for an hour.
     pub published: bool,
 }
 

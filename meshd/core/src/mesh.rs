@@ -132,6 +132,7 @@ pub struct Mesh {
     record_error: Option<String>,
     sources: Sources,
     budget: Budget,
+    telling_budget: Budget,
     shared_fate: SharedFate,
     counters: RecoveryCounters,
 }
@@ -179,7 +180,8 @@ impl Mesh {
             last_persist: None,
             record_error: None,
             sources: Sources::default(),
-            budget: Budget::default(),
+            budget: Budget::of_pings(),
+            telling_budget: Budget::of_telling(),
             shared_fate: SharedFate::default(),
             counters: RecoveryCounters::default(),
             settings: start.settings,

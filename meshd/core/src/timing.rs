@@ -35,7 +35,8 @@ pub const PROBE_INTERVAL_IDLE: Duration = Duration::from_secs(5);
 pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// A peer is not called down before it was asked on all paths for so long.
 pub const ASKED_BEFORE_DOWN: Duration = Duration::from_secs(4);
-/// When the own envelope goes to a connected peer again that does not hold it yet; the last one repeats.
+/// When the own envelope goes to a connected peer again that does not hold it yet, ten per cent more or
+/// less; the last one repeats.
 pub const TELL_AGAIN: [Duration; 7] = [
     Duration::from_millis(200),
     Duration::from_millis(500),
@@ -45,6 +46,13 @@ pub const TELL_AGAIN: [Duration; 7] = [
     Duration::from_secs(15),
     Duration::from_secs(60),
 ];
+/// Before the own envelope is offered to a peer again for which there was no room in [`TELL_RATE`].
+pub const TELL_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes a second of the own envelope to all peers together: 1 Mbit/s, so that 1,000 peers hear of a change
+/// of two kilobytes within 20 seconds. They are for the times without a server.
+pub const TELL_RATE: u32 = 125_000;
+/// Bytes at once; what is not urgent takes three quarters: 200 peers hear of a change at once.
+pub const TELL_BURST: u32 = 600_000;
 /// Up to this many peers every one is pinged each [`PROBE_INTERVAL`].
 pub const PROBE_FULL_RATE_PEERS: usize = 200;
 /// Above that, pings a second in total: 1,000 peers cost less than 1 Mbit/s.

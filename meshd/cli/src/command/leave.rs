@@ -17,8 +17,8 @@ pub(super) fn run(session: &Session, yes: bool) -> Result<(), Failure> {
     session.remark(if left.published {
         "this node has left the cluster; meshd stops"
     } else {
-        "meshd stops, but no discovery server confirmed the leave: the others forget this node an \
-         hour after its lease is over"
+        "meshd stops, but no discovery server confirmed the leave: nodes with a tunnel to this one were \
+         told through it, the others forget it an hour after its lease is over"
     });
     Ok(())
 }

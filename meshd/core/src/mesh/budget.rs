@@ -1,12 +1,15 @@
-//! Budget: a common bound on pings to all peers, so that no failure makes this node a flood. What is
-//! urgent may use it up; the rest leaves a part for that.
+//! Budget: a common bound on what goes to all peers, so that no failure makes this node a flood. What is
+//! urgent may use it up; the rest leaves a part for that. One counts pings, one bytes of envelopes.
 
 use std::time::{Duration, Instant};
 
-use crate::timing::{PING_BURST, PING_RATE};
+use crate::timing::{PING_BURST, PING_RATE, TELL_BURST, TELL_RATE};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget {
+    /// Tokens a second, and tokens at once.
+    rate: u32,
+    burst: u32,
     /// Used tokens, in millionths.
     used: u64,
     last: Option<Instant>,
@@ -18,12 +21,31 @@ impl Budget {
     /// How long what is not urgent waits when there is no room.
     pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
+    /// Of pings.
+    pub(super) const fn of_pings() -> Self {
+        Self::new(PING_RATE, PING_BURST)
+    }
+
+    /// Of bytes of the own envelope.
+    pub(super) const fn of_telling() -> Self {
+        Self::new(TELL_RATE, TELL_BURST)
+    }
+
+    const fn new(rate: u32, burst: u32) -> Self {
+        Self {
+            rate,
+            burst,
+            used: 0,
+            last: None,
+        }
+    }
+
     /// True if a ping may leave now.
     pub(super) fn take(&mut self, now: Instant, urgent: bool) -> bool {
         self.take_many(now, 1, urgent)
     }
 
-    /// True if so many pings that are not urgent may leave now; otherwise none may.
+    /// True if so many pings or bytes that are not urgent may leave now; otherwise none may.
     pub(super) fn take_all(&mut self, now: Instant, count: usize) -> bool {
         self.take_many(now, count, false)
     }
@@ -36,8 +58,8 @@ impl Budget {
         let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         self.used = self
             .used
-            .saturating_sub(micros.saturating_mul(u64::from(PING_RATE)));
-        let room = u64::from(PING_BURST) * TOKEN;
+            .saturating_sub(micros.saturating_mul(u64::from(self.rate)));
+        let room = u64::from(self.burst) * TOKEN;
         let room = if urgent { room } else { room / 4 * 3 };
         let cost = TOKEN.saturating_mul(u64::try_from(count).unwrap_or(u64::MAX));
         let used = self.used.saturating_add(cost);
@@ -56,7 +78,7 @@ mod tests {
     #[test]
     fn bursts_are_bounded_and_refill() {
         let start = crate::mesh::tests::base_instant();
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_pings();
         let many = PING_BURST as usize * 2;
         let calm = (0..many).filter(|_| budget.take(start, false)).count();
         assert_eq!(calm, PING_BURST as usize * 3 / 4);

@@ -15,7 +15,7 @@ use super::connecting::Dial;
 use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::path_size::PathSize;
-use super::paths::Paths;
+use super::paths::{Paths, Sources};
 use super::recovery::{Announce, Phase, Why};
 use super::telling::{Assembly, Telling};
 use super::zone_change::Boundary;
@@ -46,8 +46,12 @@ pub(super) struct Scene<'a> {
     pub(super) now: Now,
     pub(super) out: &'a mut Outbox,
     pub(super) rng: &'a mut ChaCha20Rng,
+    /// Of pings.
     pub(super) budget: &'a mut Budget,
+    /// Of bytes of the own envelope.
+    pub(super) telling: &'a mut Budget,
     pub(super) counters: &'a mut RecoveryCounters,
+    pub(super) sources: &'a Sources,
     /// The own envelope, encoded.
     pub(super) envelope: Option<&'a [u8]>,
     pub(super) own: OwnFacts,

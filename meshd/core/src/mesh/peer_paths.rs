@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use mesh_proto::CandidateKind;
 
-use super::paths::Sources;
 use super::peer::{Peer, Scene};
 use crate::candidates::RankedEndpoint;
 use crate::data_plane::PathId;
@@ -15,7 +14,6 @@ impl Peer {
     pub(super) fn set_endpoints(
         &mut self,
         endpoints: Vec<RankedEndpoint>,
-        sources: &Sources,
         dial_at: Instant,
         scene: &mut Scene<'_>,
     ) {
@@ -31,7 +29,7 @@ impl Peer {
             self.paths.set_in_use(None);
             self.dial.start(dial_at);
         }
-        self.update_paths(sources, scene);
+        self.update_paths(scene);
         let new = self.dialled();
         let withdrawn = self
             .path()

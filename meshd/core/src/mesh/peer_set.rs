@@ -220,7 +220,6 @@ impl Mesh {
         fresh: &mut u32,
         now: Now,
     ) {
-        let facts = self.own_facts();
         let mut start = now.instant;
         let is_new = self.peers.get(&key).is_none_or(|peer| {
             std::mem::discriminant(&peer.kind) != std::mem::discriminant(&wanted.kind)
@@ -232,11 +231,12 @@ impl Mesh {
             let peer = Peer::new(wanted.kind, wanted.spec.clone(), label, now.instant);
             self.peers.insert(key, peer);
         }
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let Some((peer, mut scene)) = self.peer_scene(&key, now) else {
             return;
         };
         if is_new || peer.spec != wanted.spec {
-            self.out
+            scene
+                .out
                 .engine(EngineCommand::SetPeer(Box::new(wanted.spec.clone())));
         }
         if peer.kind != wanted.kind {
@@ -247,16 +247,24 @@ impl Mesh {
         if wanted.agreed {
             peer.boundary.wanted(own);
         }
-        let mut scene = Scene {
+        peer.set_endpoints(wanted.endpoints, start, &mut scene);
+    }
+
+    /// A peer and what it needs of the mesh around it.
+    fn peer_scene(&mut self, key: &WgPublicKey, now: Now) -> Option<(&mut Peer, Scene<'_>)> {
+        let own = self.own_facts();
+        let scene = Scene {
             now,
             out: &mut self.out,
             rng: &mut self.rng,
             budget: &mut self.budget,
+            telling: &mut self.telling_budget,
             counters: &mut self.counters,
+            sources: &self.sources,
             envelope: self.publisher.envelope(),
-            own: facts,
+            own,
         };
-        peer.set_endpoints(wanted.endpoints, &self.sources, start, &mut scene);
+        Some((self.peers.get_mut(key)?, scene))
     }
 
     pub(super) fn remove_peer(&mut self, key: WgPublicKey) {
@@ -275,21 +283,13 @@ impl Mesh {
         now: Now,
         act: impl FnOnce(&mut Peer, &mut Scene<'_>) -> R,
     ) -> Option<R> {
-        let own = self.own_facts();
-        let peer = self.peers.get_mut(&key)?;
+        let (peer, mut scene) = self.peer_scene(&key, now)?;
         let before = (peer.state, peer.path_kind());
         let calm = !peer.is_racing();
-        let mut scene = Scene {
-            now,
-            out: &mut self.out,
-            rng: &mut self.rng,
-            budget: &mut self.budget,
-            counters: &mut self.counters,
-            envelope: self.publisher.envelope(),
-            own,
-        };
         let result = act(peer, &mut scene);
-        self.timers.set_for(Timer::Peer(key), peer.next_due(&own));
+        let due = peer.next_due(&scene.own);
+        self.timers.set_for(Timer::Peer(key), due);
+        let peer = self.peers.get(&key)?;
         let changed = before != (peer.state, peer.path_kind());
         let suspect = calm && peer.is_racing();
         let local = peer.path().and_then(|path| path.local);

@@ -101,17 +101,18 @@ impl Mesh {
         }
     }
 
-    /// Publishes a leave; the mesh stops when a server has it, or after a moment.
+    /// Publishes a leave and tells connected peers; the mesh stops when a server has it, or after a moment.
     pub(super) fn leave(&mut self, now: Now) {
         let sequence = self.publisher.take_sequence(now.unix_ms);
         let Some(envelope) = self.seal(EnvelopeKind::Left, sequence, b"{}") else {
             return;
         };
-        let deadline = self.publisher.leave(sequence, now.instant);
+        let deadline = self.publisher.leave(&envelope, now.instant);
         self.timers.set(Timer::Publish, None);
         self.timers.set(Timer::Leave, Some(deadline));
         self.persist(now.instant);
         self.out.act(Action::Publish(envelope));
+        self.tell_peers(now);
         self.out
             .event("leaving", Level::Info, "leaving the cluster for good");
     }

@@ -22,6 +22,14 @@ struct Published {
     bytes: Vec<u8>,
 }
 
+/// The leave that is published instead.
+#[derive(Debug)]
+struct Leaving {
+    sequence: Sequence,
+    deadline: Instant,
+    bytes: Vec<u8>,
+}
+
 #[derive(Debug)]
 pub(super) struct Publisher {
     /// Highest sequence ever used or adopted.
@@ -31,7 +39,7 @@ pub(super) struct Publisher {
     boundary: Sequence,
     /// Zone of the record before the restart; stands in until this run knows better.
     cached: Option<Record>,
-    leaving: Option<(Sequence, Instant)>,
+    leaving: Option<Leaving>,
     left: bool,
     conflicts: VecDeque<Instant>,
     /// A server holds something newer than the current record: publish it again, not before then.
@@ -60,11 +68,11 @@ impl Publisher {
             .or(self.cached.as_ref())
     }
 
-    /// Sequence of what is published; 0 if nothing is.
+    /// Sequence of what is published, be it a leave; 0 if nothing is.
     pub(super) fn sequence(&self) -> Sequence {
-        self.current
-            .as_ref()
-            .map_or(Sequence(0), |published| published.sequence)
+        let record = self.current.as_ref().map(|published| published.sequence);
+        let leave = self.leaving.as_ref().map(|leave| leave.sequence);
+        leave.or(record).unwrap_or(Sequence(0))
     }
 
     pub(super) const fn last(&self) -> Option<Sequence> {
@@ -81,7 +89,8 @@ impl Publisher {
 
     /// The envelope of what is published.
     pub(super) fn envelope(&self) -> Option<&[u8]> {
-        self.current.as_ref().map(|published| &*published.bytes)
+        let record = self.current.as_ref().map(|published| &*published.bytes);
+        self.leaving.as_ref().map(|leave| &*leave.bytes).or(record)
     }
 
     pub(super) fn encoded(&self) -> Option<&EncodedEnvelope> {
@@ -179,12 +188,15 @@ impl Publisher {
             .count()
     }
 
-    /// A leave goes out with this sequence. The first one sets the deadline.
-    pub(super) fn leave(&mut self, sequence: Sequence, now: Instant) -> Instant {
-        let deadline = self
-            .leaving
-            .map_or(now + LEAVE_WAIT, |(_, deadline)| deadline);
-        self.leaving = Some((sequence, deadline));
+    /// This leave goes out. The first one sets the deadline.
+    pub(super) fn leave(&mut self, envelope: &VerifiedEnvelope, now: Instant) -> Instant {
+        let before = self.leaving.as_ref().map(|leave| leave.deadline);
+        let deadline = before.unwrap_or(now + LEAVE_WAIT);
+        self.leaving = Some(Leaving {
+            sequence: envelope.sequence(),
+            deadline,
+            bytes: envelope.encode(),
+        });
         deadline
     }
 
@@ -194,7 +206,8 @@ impl Publisher {
 
     /// A server has stored `sequence`. True if that is the leave, for the first time.
     pub(super) fn leave_stored(&mut self, sequence: Sequence) -> bool {
-        let stored = self.leaving.is_some_and(|(leave, _)| leave == sequence);
+        let leave = self.leaving.as_ref();
+        let stored = leave.is_some_and(|leave| leave.sequence == sequence);
         if stored && !self.left {
             self.left = true;
             return true;

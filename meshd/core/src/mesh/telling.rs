@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use mesh_proto::envelope_fragment::EnvelopeFragment;
 use mesh_proto::{Envelope, EnvelopeKind, MemberId, Sequence, VerifiedEnvelope, WgPublicKey};
+use rand_chacha::ChaCha20Rng;
 
 use super::Mesh;
+use super::jitter;
 use super::peer::{Peer, PeerKind, Scene};
 use crate::Now;
 use crate::data_plane::{EngineCommand, TrafficClass};
-use crate::timing::TELL_AGAIN;
+use crate::timing::{TELL_AGAIN, TELL_PAUSE};
 
 /// Sending the own envelope to one peer.
 #[derive(Debug, Default)]
@@ -41,10 +43,10 @@ impl Telling {
         }
     }
 
-    fn sent(&mut self, now: Instant) {
+    fn sent(&mut self, now: Instant, rng: &mut ChaCha20Rng) {
         let wait = TELL_AGAIN[self.step.min(TELL_AGAIN.len() - 1)];
         self.step += 1;
-        self.next = Some(now + wait);
+        self.next = Some(now + jitter::about(rng, wait));
     }
 }
 
@@ -100,18 +102,26 @@ impl Peer {
         else {
             return;
         };
-        self.telling.sent(now);
-        for fragment in EnvelopeFragment::all(scene.own.sequence, envelope) {
-            if !scene.budget.take(now, false) {
-                scene.counters.fragments_withheld += 1;
-                return;
-            }
+        let packets: Vec<Vec<u8>> = EnvelopeFragment::all(scene.own.sequence, envelope)
+            .map(|fragment| fragment.packet(scene.own.mesh_address, mesh_address))
+            .collect();
+        // All or nothing: a part of an envelope is of no use.
+        if !scene
+            .telling
+            .take_all(now, packets.iter().map(Vec::len).sum())
+        {
+            scene.counters.fragments_withheld += packets.len() as u64;
+            self.telling.next = Some(now + jitter::about(scene.rng, TELL_PAUSE));
+            return;
+        }
+        self.telling.sent(now, scene.rng);
+        for packet in packets {
             scene.counters.fragments_sent += 1;
             scene.out.engine(EngineCommand::Send {
                 peer: self.key,
                 path: self.path(),
                 class: TrafficClass::Control,
-                packet: fragment.packet(scene.own.mesh_address, mesh_address),
+                packet,
             });
         }
     }
@@ -161,6 +171,7 @@ fn verified(bytes: &[u8], id: MemberId, sequence: Sequence) -> Option<VerifiedEn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand_core::SeedableRng as _;
 
     #[test]
     fn assembles_in_any_order_and_keeps_one_at_a_time() {
@@ -186,11 +197,14 @@ mod tests {
         let start = crate::mesh::tests::base_instant();
         let mut telling = Telling::default();
         telling.compare(Sequence(3), Sequence(0), start);
+        let mut rng = ChaCha20Rng::from_seed([3; 32]);
         let mut at = start;
         for wait in TELL_AGAIN {
             assert_eq!(telling.next(), Some(at));
-            telling.sent(at);
-            at += wait;
+            telling.sent(at, &mut rng);
+            let next = telling.next().unwrap();
+            assert!((next - at).abs_diff(wait) <= wait / 10, "near {wait:?}");
+            at = next;
             telling.compare(Sequence(3), Sequence(0), at);
         }
         telling.compare(Sequence(4), Sequence(2), at);

@@ -7,7 +7,7 @@ use mesh_proto::control::PeerState;
 use super::{Announce, Phase};
 use crate::data_plane::{EngineCommand, PathId};
 use crate::event::Level;
-use crate::mesh::paths::{Gain, Sources, Update};
+use crate::mesh::paths::{Gain, Update};
 use crate::mesh::peer::{Peer, PeerKind, Scene};
 
 /// Why packets go another way.
@@ -164,9 +164,9 @@ impl Peer {
     }
 
     /// Takes over new endpoints of the peer and own addresses. Moves at once if the path in use is gone.
-    pub(in crate::mesh) fn update_paths(&mut self, sources: &Sources, scene: &mut Scene<'_>) {
+    pub(in crate::mesh) fn update_paths(&mut self, scene: &mut Scene<'_>) {
         let now = scene.now.instant;
-        match self.paths.update(&self.endpoints, sources, now) {
+        match self.paths.update(&self.endpoints, scene.sources, now) {
             Update::Kept => {}
             Update::Renamed(path) => {
                 self.use_path(path, scene);

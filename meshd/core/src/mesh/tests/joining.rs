@@ -171,6 +171,64 @@ fn a_leave_without_a_server_stops_after_a_moment() {
 }
 
 #[test]
+fn a_leave_without_a_server_reaches_connected_peers() {
+    let mut world = World::new(&[("a", None), ("b", None), ("c", None)]);
+    world.run_s(2);
+    world.set_server(false);
+    world.loss = 20;
+    world.input(0, Input::Leave);
+    world.run_s(4);
+    world.loss = 0;
+    assert!(world.nodes[0].stopped);
+    let left = world.nodes[0].published.as_ref().unwrap().sequence();
+    for other in [1, 2] {
+        assert_eq!(world.state(other, 0), None);
+        assert_eq!(world.saw(other, "member_left"), 1);
+        assert!(
+            world.nodes[other]
+                .disk
+                .removed
+                .values()
+                .any(|held| *held == left)
+        );
+    }
+    // A server that knows nothing of it cannot bring the node back.
+    world.set_server(true);
+    world.run_s(10);
+    assert_eq!(world.state(1, 0), None);
+}
+
+#[test]
+fn a_change_reaches_more_peers_than_fit_into_the_budget() {
+    let mut world = World::new(&[("a", None)]);
+    for number in 1..40 {
+        world.add(settings(&format!("n{number}"), Some("other")));
+    }
+    world.run_s(5);
+    world.set_server(false);
+    let sent = world.nodes[0].mesh.recovery_counters().fragments_sent;
+    for change in 0..10 {
+        let mut changed = settings("a", None);
+        changed.filters.exclude_advertised_networks = (0..120)
+            .map(|net| format!("10.{change}.{net}.0/24").parse().unwrap())
+            .collect();
+        world.input(0, Input::Reload(Box::new(changed)));
+        world.run(Duration::from_millis(100));
+    }
+    world.run_s(20);
+    let counters = world.nodes[0].mesh.recovery_counters();
+    let own = world.nodes[0].published.as_ref().unwrap().sequence();
+    assert!(counters.fragments_withheld > 0, "{counters:?}");
+    assert!(counters.fragments_sent > sent);
+    for other in 1..40 {
+        let id = world.id(0);
+        let known = world.nodes[other].mesh.members(world.now).members;
+        let known = known.iter().find(|member| member.id == id).unwrap();
+        assert_eq!(known.sequence, own.0, "{other}");
+    }
+}
+
+#[test]
 fn a_lost_state_directory_is_answered_by_adoption() {
     let mut world = World::new(&[("a", None), ("b", None)]);
     world.run_s(1);
