@@ -18,7 +18,7 @@ use crate::ids::{ClusterId, MemberId};
 use crate::key::WgPublicKey;
 use crate::record::BackendKind;
 
-pub use events::{EventLevel, EventRecord, Events};
+pub use events::{EventCost, EventLevel, EventRecord, Events};
 pub use explain::{Explain, ExplainVerdict};
 pub use ping::Pinged;
 

@@ -1,15 +1,19 @@
 //! Fixed documents for tests: a mesh of three zones with two nodes each, seen from fra-1.
 
+mod events;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mesh_proto::control::{
-    CONTROL_VERSION, CandidateStatus, DiscoveryStatus, EventLevel, EventRecord, Events, Explain,
-    ExplainVerdict, LinkKind, LinkState, MemberStatus, Members, NodeState, OffloadStatus, Path,
-    PathState, Paths, Peer, PeerState, Peers, Pinged, Problem, RefusedPrefix, Status, Topology,
-    TopologyLink, TopologyNode, TopologyZone,
+    CONTROL_VERSION, CandidateStatus, DiscoveryStatus, Explain, ExplainVerdict, LinkKind,
+    LinkState, MemberStatus, Members, NodeState, OffloadStatus, Path, PathState, Paths, Peer,
+    PeerState, Peers, Pinged, Problem, RefusedPrefix, Status, Topology, TopologyLink, TopologyNode,
+    TopologyZone,
 };
 use mesh_proto::record::BackendKind;
 use mesh_proto::{CandidateKind, ClusterId, MemberId, WgPublicKey};
+
+pub(crate) use self::events::events;
 
 /// 2026-11-21T02:10:00Z.
 pub(crate) const NOW: i64 = 1_795_227_000;
@@ -215,45 +219,6 @@ pub(crate) fn paths() -> Paths {
                 None,
                 None,
                 "refused by filters.peerEndpoints",
-            ),
-        ],
-    }
-}
-
-pub(crate) fn events() -> Events {
-    let event = |number, kind: &str, level, peer: Option<&str>, message: &str| EventRecord {
-        number,
-        time: format!("2026-11-21T02:0{number}:00.250Z"),
-        kind: kind.to_owned(),
-        level,
-        peer: peer.map(str::to_owned),
-        message: message.to_owned(),
-    };
-    let switched = "path 203.0.113.3:51840 -> 198.51.100.9:4000: no answer for 150 ms";
-    Events {
-        version: VERSION,
-        missed: 2,
-        events: vec![
-            event(
-                3,
-                "published",
-                EventLevel::Debug,
-                None,
-                "record 1795227000000",
-            ),
-            event(
-                4,
-                "path_switched",
-                EventLevel::Info,
-                Some("ber-1"),
-                switched,
-            ),
-            event(
-                5,
-                "peer_down",
-                EventLevel::Warn,
-                Some("nyc\u{1b}1"),
-                "silent",
             ),
         ],
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mesh_proto::control::EventCost;
+
 /// One event. The text is for people; the kind is stable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -13,6 +15,8 @@ pub struct Event {
     pub peer: Option<String>,
     /// In words, with the reason.
     pub message: String,
+    /// What it took, of another path or a new session.
+    pub cost: Option<EventCost>,
 }
 
 /// How much an event matters.
@@ -29,8 +33,12 @@ pub enum Level {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.peer {
-            Some(peer) => write!(f, "{}: {}", peer, self.message),
-            None => f.write_str(&self.message),
+            Some(peer) => write!(f, "{}: {}", peer, self.message)?,
+            None => f.write_str(&self.message)?,
+        }
+        match self.cost {
+            Some(cost) => write!(f, " ({cost})"),
+            None => Ok(()),
         }
     }
 }

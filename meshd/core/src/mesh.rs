@@ -5,6 +5,7 @@
 mod budget;
 mod bypass;
 mod connecting;
+mod effort;
 mod engine_events;
 mod explaining;
 mod host;
@@ -29,6 +30,7 @@ mod recovery;
 mod reflexive;
 mod reports;
 mod routes;
+mod scene;
 mod server_events;
 mod servers;
 mod shared_fate;

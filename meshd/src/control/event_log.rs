@@ -46,6 +46,7 @@ impl EventLog {
             level: level(event.level),
             peer: event.peer.clone(),
             message: event.message.clone(),
+            cost: event.cost,
         });
         if ring.kept.len() >= MAX_KEPT {
             ring.kept.pop_front();
@@ -105,6 +106,7 @@ mod tests {
             level: Level::Info,
             peer: Some("fra-1".to_owned()),
             message: number.to_string(),
+            cost: None,
         }
     }
 

@@ -90,5 +90,6 @@ fn dropped(lost: u64) -> EventRecord {
         level: EventLevel::Warn,
         peer: None,
         message: format!("{lost} events are missing here: this client reads too slowly"),
+        cost: None,
     }
 }

@@ -136,6 +136,7 @@ async fn events_are_kept_and_followed() {
             level: meshd_core::event::Level::Info,
             peer: None,
             message: message.to_owned(),
+            cost: None,
         };
         let instant = std::time::Instant::now();
         log.note(

@@ -37,10 +37,18 @@ fn render(events: &Events) -> String {
             event.level.to_string(),
             event.kind.clone(),
             event.peer.clone().unwrap_or_default(),
-            event.message.clone(),
+            message(event),
         ]);
     }
     table.render()
+}
+
+/// The message, and what it took.
+fn message(event: &EventRecord) -> String {
+    match event.cost {
+        Some(cost) => format!("{} ({cost})", event.message),
+        None => event.message.clone(),
+    }
 }
 
 /// One event as it comes: columns cannot be fitted to what is not known yet.
@@ -59,7 +67,7 @@ fn one(format: Format, event: &EventRecord, line: &str) -> Result<String, Failur
                 event.level,
                 clean(&event.kind),
                 clean(event.peer.as_deref().unwrap_or(UNKNOWN)),
-                clean(&event.message)
+                clean(&message(event))
             ))
         }
     }

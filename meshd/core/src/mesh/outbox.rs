@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use mesh_proto::control::EventCost;
+
 use crate::data_plane::EngineCommand;
 use crate::event::Level;
 use crate::{Action, Event};
@@ -33,6 +35,7 @@ impl Outbox {
             level,
             peer: None,
             message: message.into(),
+            cost: None,
         });
     }
 
@@ -49,6 +52,24 @@ impl Outbox {
             level,
             peer: Some(peer.to_owned()),
             message: message.into(),
+            cost: None,
+        });
+    }
+
+    /// An event about a peer that came back, or moved, at a cost; users notice.
+    pub(super) fn recovery_event(
+        &mut self,
+        kind: &'static str,
+        peer: &str,
+        message: impl Into<String>,
+        cost: EventCost,
+    ) {
+        self.push(Event {
+            kind,
+            level: Level::Info,
+            peer: Some(peer.to_owned()),
+            message: message.into(),
+            cost: Some(cost),
         });
     }
 

@@ -2,28 +2,26 @@
 //! decides becomes engine commands; which peers there are is decided elsewhere.
 
 use std::net::Ipv6Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mesh_proto::control::PeerState;
 use mesh_proto::probe::{Probe, ProbeFlags, ProbeKind};
-use mesh_proto::{MemberId, Sequence, StateId, WgPublicKey};
-use rand_chacha::ChaCha20Rng;
+use mesh_proto::{MemberId, Sequence, WgPublicKey};
 
-use super::budget::Budget;
 use super::bypass::Bypass;
 use super::connecting::Dial;
+use super::effort::Effort;
 use super::liveness::Liveness;
-use super::outbox::Outbox;
 use super::path_size::PathSize;
-use super::paths::{Paths, Sources};
+use super::paths::Paths;
 use super::recovery::{Announce, Phase, Why};
+pub(super) use super::scene::{OwnFacts, Scene};
 use super::telling::{Assembly, Telling};
 use super::zone_change::Boundary;
 use crate::candidates::RankedEndpoint;
 use crate::data_plane::{EngineCommand, PathId, PeerSpec};
 use crate::event::Level;
 use crate::timing::{CONNECTING_LIMIT, EXTERNAL_UP};
-use crate::{Now, RecoveryCounters};
 
 /// What a peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,40 +37,6 @@ pub(super) enum PeerKind {
     },
     /// A stock WireGuard peer: no probes, no candidates but the configured one.
     External,
-}
-
-/// What every peer needs of the mesh around it.
-pub(super) struct Scene<'a> {
-    pub(super) now: Now,
-    pub(super) out: &'a mut Outbox,
-    pub(super) rng: &'a mut ChaCha20Rng,
-    /// Of pings.
-    pub(super) budget: &'a mut Budget,
-    /// Of bytes of the own envelope.
-    pub(super) telling: &'a mut Budget,
-    pub(super) counters: &'a mut RecoveryCounters,
-    pub(super) sources: &'a Sources,
-    /// The own envelope, encoded.
-    pub(super) envelope: Option<&'a [u8]>,
-    pub(super) own: OwnFacts,
-}
-
-/// What a peer needs to know of this node.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OwnFacts {
-    pub(super) key: WgPublicKey,
-    pub(super) state: StateId,
-    pub(super) mesh_address: Ipv6Addr,
-    pub(super) sequence: Sequence,
-    /// Between pings on a path in use.
-    pub(super) interval: Duration,
-    /// The same to a peer that no data is exchanged with.
-    pub(super) idle_interval: Duration,
-    /// How much rarer than in a small mesh other paths are probed.
-    pub(super) scale: u32,
-    pub(super) allow_bypass: bool,
-    /// Largest inner packet, bytes.
-    pub(super) tunnel_mtu: u16,
 }
 
 /// What the engine counts.
@@ -104,6 +68,9 @@ pub(super) struct Peer {
     pub(super) duplicated: Option<(PathId, Instant)>,
     /// Last time packets went another way.
     pub(super) switched: Option<Instant>,
+    /// Since when packets go this way, and why, in words.
+    pub(super) chosen: Option<(Instant, String)>,
+    pub(super) effort: Effort,
     pub(super) state: PeerState,
     pub(super) since: Instant,
     pub(super) dial: Dial,
@@ -133,6 +100,8 @@ impl Peer {
             verified: None,
             duplicated: None,
             switched: None,
+            chosen: None,
+            effort: Effort::default(),
             state: PeerState::Connecting,
             since: now,
             dial: Dial::default(),
@@ -193,6 +162,7 @@ impl Peer {
             Some(_) => self.phase = Phase::Calm,
         }
         self.set_state(PeerState::Up, "handshake done", scene);
+        self.effort.end();
         self.ping_at(now);
     }
 
@@ -208,9 +178,10 @@ impl Peer {
             "new session after {} ms of silence: the old one was suspected to be lost",
             silent.as_millis()
         );
+        let cost = self.effort.cost(scene.now.instant);
         scene
             .out
-            .peer_event("session_renewed", Level::Info, &self.label, message);
+            .recovery_event("session_renewed", &self.label, message, cost);
     }
 
     /// An authenticated packet came by another path than the one in use.
@@ -293,6 +264,8 @@ impl Peer {
         );
         if let Some(copies) = self.dial.take_due(&paths, again, now, scene.rng) {
             scene.counters.initiations += 1;
+            self.effort.begin(now);
+            self.effort.initiated();
             scene.out.engine(EngineCommand::Handshake {
                 peer: self.key,
                 copies,

@@ -98,6 +98,7 @@ impl Peer {
         if self.paths.in_use().is_none() || self.kind == PeerKind::External {
             return;
         }
+        self.effort.begin(since);
         match &mut self.phase {
             Phase::Calm => {
                 self.phase = Phase::Doubt(Doubt {
@@ -212,6 +213,7 @@ impl Peer {
             self.restart_candidates(scene);
         }
         self.phase = Phase::Calm;
+        self.effort.end();
         self.set_state(PeerState::Up, &why, scene);
     }
 
@@ -222,6 +224,7 @@ impl Peer {
             return;
         }
         scene.counters.suspicions += 1;
+        self.effort.begin(doubted);
         // A path that never answered would only hold this up.
         let measured = self.paths.iter().filter(|path| path.facts.is_measured());
         let slowest = measured.map(|path| path.facts.rtt.timeout()).max();

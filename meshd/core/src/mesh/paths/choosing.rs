@@ -15,6 +15,11 @@ pub(in crate::mesh) enum Gain {
     Faster,
 }
 
+/// By how much round trips must be shorter than `ours` to be worth a switch.
+pub(super) fn margin(ours: Duration) -> Duration {
+    UPGRADE_RTT.max(ours / 5)
+}
+
 impl Paths {
     /// What is gained by moving from the path in use to `candidate`, both being good; none if it is
     /// not worth a switch.
@@ -33,7 +38,7 @@ impl Paths {
         }
         let theirs = candidate.facts.rtt.smoothed()?;
         let ours = current.facts.rtt.smoothed()?;
-        let margin = UPGRADE_RTT.max(ours / 5);
+        let margin = margin(ours);
         if theirs + margin < ours {
             return Some(Gain::Faster);
         }

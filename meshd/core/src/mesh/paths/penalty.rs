@@ -23,6 +23,11 @@ impl Penalty {
         self.until = Some(now + hold(self.failures));
     }
 
+    /// Failures that are not forgotten.
+    pub(in crate::mesh) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Until when the path is not preferred; none if it may be.
     pub(in crate::mesh) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)

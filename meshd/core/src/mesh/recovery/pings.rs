@@ -97,6 +97,7 @@ impl Peer {
             return false;
         }
         scene.counters.pings_sent += 1;
+        self.effort.pinged();
         let in_use = self.paths.in_use() == Some(path);
         let flags = ProbeFlags {
             in_use,

@@ -89,12 +89,14 @@ impl Peer {
                 facts.penalty.failed(now);
             }
             let message = format!("path {old} -> {path}: {}", why.words(now));
+            let cost = self.effort.cost(now);
             scene
                 .out
-                .peer_event("path_switched", Level::Info, &self.label, message);
+                .recovery_event("path_switched", &self.label, message, cost);
             count(&why, now, scene);
             self.switched = Some(now);
         }
+        self.chosen = Some((now, why.words(now)));
         self.use_path(path, scene);
         self.phase = Phase::Calm;
         self.announce = Announce::default();
@@ -103,6 +105,7 @@ impl Peer {
             self.announce = Announce::at(now);
         }
         if why.is_proven() {
+            self.effort.end();
             if self.state == PeerState::Suspect || why == Why::Answered {
                 self.set_state(PeerState::Up, "another path answered", scene);
             }

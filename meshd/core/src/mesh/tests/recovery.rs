@@ -123,6 +123,48 @@ fn blackhole_both() {
     assert_numbers("blackhole-both", &samples, 200, 400);
 }
 
+/// What `meshctl paths` says of the paths from one node to the other.
+fn reasons(world: &World) -> Vec<(bool, String)> {
+    let paths = world.nodes[0].mesh.paths("b", world.now).unwrap().paths;
+    let said = |path: mesh_proto::control::Path| (path.in_use, path.reason);
+    paths.into_iter().map(said).collect()
+}
+
+#[test]
+fn a_switch_tells_its_cost_and_paths_tell_why() {
+    let mut world = dual_homed();
+    let said = reasons(&world);
+    assert!(
+        said[0].0 && said[0].1.contains("the most preferred path"),
+        "{said:?}"
+    );
+    assert!(said[1].1.contains("a switch needs 10 ms less"), "{said:?}");
+    let used = lan(&world, 0, 1);
+    world.lans.as_mut().unwrap()[used] = (false, false);
+    world.run_s(1);
+    let switched = |event: &&crate::Event| event.kind == "path_switched";
+    let event = world.nodes[0].events.iter().rev().find(switched).unwrap();
+    let cost = event.cost.expect("a cost");
+    assert!((100..400).contains(&cost.duration_ms), "{event}");
+    assert!((3..60).contains(&cost.pings), "{event}");
+    assert_eq!(cost.initiations, 0, "{event}");
+    let said = reasons(&world);
+    assert!(said[0].1.contains("failed in use, held down"), "{said:?}");
+    assert!(
+        said[1]
+            .1
+            .contains("the other path answered; 1 more preferred held down"),
+        "{said:?}"
+    );
+    world.run_s(60);
+    let said = reasons(&world);
+    assert!(said[0].1.contains("has not answered the last"), "{said:?}");
+    assert!(
+        said[1].1.contains("1 more preferred not answering"),
+        "{said:?}"
+    );
+}
+
 #[test]
 fn blackhole_out() {
     let strike = |world: &mut World| {
