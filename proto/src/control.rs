@@ -330,6 +330,9 @@ pub struct TopologyLink {
     pub state: LinkState,
     /// Milliseconds.
     pub rtt_ms: Option<f64>,
+    /// Lost probes of the last 32 on the path in use, per cent; known for tunnels of the node asked.
+    #[serde(default)]
+    pub loss_percent: Option<u32>,
     /// Age of the older of the views used, seconds; 0 for a live view.
     pub age_s: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! The command line, as clap reads it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -44,6 +44,18 @@ pub(crate) struct Cli {
         value_name = "FORMAT"
     )]
     pub(crate) output: Format,
+    /// Print again and again, every 2 seconds or as often as told
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3_600)
+    )]
+    pub(crate) watch: Option<u64>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -64,10 +76,12 @@ pub(crate) enum Command {
     },
     /// The whole mesh: zones, nodes, tunnels and native links
     #[command(alias = "graph")]
-    Topology {
-        /// Text form; without it -o decides
-        #[arg(long, value_enum)]
-        format: Option<TopologyFormat>,
+    Topology(TopologyArgs),
+    /// Show the live mesh in a browser on this machine, until Ctrl-C
+    Ui {
+        /// Where to listen; loopback addresses only
+        #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
+        listen: SocketAddr,
     },
     /// Which rule, route, peer and path a packet to an address takes, and why
     Explain {
@@ -117,14 +131,70 @@ pub(crate) enum Command {
     Version,
 }
 
-/// Text forms of a topology.
+#[derive(Debug, Args)]
+pub(crate) struct TopologyArgs {
+    /// Form; without it -o decides
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<TopologyFormat>,
+    /// Draw every zone as one node
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) group: Option<GroupBy>,
+    /// What the colours of svg and html mean; broken links keep theirs
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) color: ColorBy,
+    /// Draw a topology from a file of JSON instead of asking meshd; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+/// Forms of a topology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TopologyFormat {
     Table,
+    /// What is broken, and a matrix of the zones
+    Ascii,
     Json,
     /// Graphviz
     Dot,
     Mermaid,
+    /// A picture
+    Svg,
+    /// A page with search and zoom, in one file
+    Html,
+}
+
+/// What a topology is grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupBy {
+    Zone,
+}
+
+/// What colours mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ColorBy {
+    #[default]
+    State,
+    Rtt,
+    Loss,
+}
+
+impl ColorBy {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Rtt => "rtt",
+            Self::Loss => "loss",
+        }
+    }
+
+    /// Class of the style sheet.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::State => "color-state",
+            Self::Rtt => "color-rtt",
+            Self::Loss => "color-loss",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

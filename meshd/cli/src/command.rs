@@ -13,7 +13,11 @@ mod ping;
 mod showconf;
 mod status;
 mod topology;
+mod ui;
 mod version;
+
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -33,29 +37,68 @@ pub(crate) struct Session {
     now: i64,
 }
 
-/// Runs the command of a command line.
+/// Runs the command of a command line, again and again if told to watch.
 pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
-    let session = Session {
+    let mut session = Session {
         client: Client::new(cli.socket),
         format: cli.output,
         now: clock::now(),
     };
-    match cli.command {
-        Command::Status => return status::run(&session),
-        Command::Peers => peers::run(&session),
-        Command::Members => members::run(&session),
-        Command::Paths { name } => paths::run(&session, &name),
-        Command::Topology { format } => topology::run(&session, format),
-        Command::Explain { address } => explain::run(&session, address),
-        Command::Ping { name, count } => ping::run(&session, &name, count),
-        Command::Events { follow } => events::run(&session, follow),
-        Command::Filter(FilterCommand::Test(test)) => filter::run(&session, &test),
-        Command::Cluster(ClusterCommand::Init { dir }) => cluster::init(&session, &dir),
-        Command::Cluster(ClusterCommand::Id { file }) => cluster::id(&session, &file),
-        Command::Showconf { as_peer } => showconf::run(&session, as_peer.as_deref()),
-        Command::Leave { yes } => leave::run(&session, yes),
-        Command::Completions { shell } => completions::run(shell),
-        Command::Version => version::run(&session),
+    let Some(seconds) = cli.watch else {
+        return once(&session, &cli.command);
+    };
+    if !may_watch(&cli.command) {
+        return Err(Failure::Usage(
+            "--watch goes with status, peers, members, paths, topology and explain".to_owned(),
+        ));
+    }
+    output::clear();
+    let mut exit = once(&session, &cli.command)?;
+    while !output::is_closed() {
+        thread::sleep(Duration::from_secs(seconds));
+        session.now = clock::now();
+        output::clear();
+        match once(&session, &cli.command) {
+            Ok(last) => exit = last,
+            // It comes back: daemons are restarted.
+            Err(failure @ Failure::Unreachable(_)) => output::note(&format!("meshctl: {failure}")),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(exit)
+}
+
+/// Commands that only look.
+const fn may_watch(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Status
+            | Command::Peers
+            | Command::Members
+            | Command::Paths { .. }
+            | Command::Topology(_)
+            | Command::Explain { .. }
+    )
+}
+
+fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Status => return status::run(session),
+        Command::Peers => peers::run(session),
+        Command::Members => members::run(session),
+        Command::Paths { name } => paths::run(session, name),
+        Command::Topology(args) => topology::run(session, args),
+        Command::Ui { listen } => ui::run(session, *listen),
+        Command::Explain { address } => explain::run(session, *address),
+        Command::Ping { name, count } => ping::run(session, name, *count),
+        Command::Events { follow } => events::run(session, *follow),
+        Command::Filter(FilterCommand::Test(test)) => filter::run(session, test),
+        Command::Cluster(ClusterCommand::Init { dir }) => cluster::init(session, dir),
+        Command::Cluster(ClusterCommand::Id { file }) => cluster::id(session, file),
+        Command::Showconf { as_peer } => showconf::run(session, as_peer.as_deref()),
+        Command::Leave { yes } => leave::run(session, *yes),
+        Command::Completions { shell } => completions::run(*shell),
+        Command::Version => version::run(session),
     }?;
     Ok(Exit::Ok)
 }

@@ -1,11 +1,15 @@
 //! What leaves the process: documents on stdout, notes on stderr, and the formats to choose from.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::failure::Failure;
+
+/// True once nobody reads stdout any more.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// How documents are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -61,8 +65,24 @@ pub(crate) fn stream(text: &str) -> Result<bool, Failure> {
         .and_then(|()| stdout.flush())
     {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            CLOSED.store(true, Ordering::Relaxed);
+            Ok(false)
+        }
         Err(error) => Err(Failure::file("write to", "stdout".as_ref())(error)),
+    }
+}
+
+/// True once nobody reads stdout any more: no reason to go on.
+pub(crate) fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Makes room for the next picture of something watched; files and pipes get all of them in a row.
+pub(crate) fn clear() {
+    if io::stdout().is_terminal() {
+        // Home, and erase below: no flicker of a cleared screen.
+        let _ = stream("\x1b[H\x1b[J");
     }
 }
 

@@ -316,6 +316,7 @@ fn grid(zones: &[String], nodes: u16) -> Topology {
                     LinkState::Up
                 },
                 rtt_ms: (!native).then_some(0.42),
+                loss_percent: (!native && a.ends_with('1')).then_some(0),
                 age_s: (!native).then_some(30),
             });
         }

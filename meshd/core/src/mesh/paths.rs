@@ -211,6 +211,11 @@ impl Paths {
         self.current()?.facts.rtt.smoothed()
     }
 
+    /// Lost probes of the last 32 on the path in use, per cent.
+    pub(super) fn loss(&self) -> Option<u32> {
+        self.current()?.facts.loss.percent()
+    }
+
     fn remember(&mut self, id: PathId) {
         if self.get(&id).is_some() {
             return;

@@ -18,6 +18,7 @@ use crate::zone::{wants_tunnel, zone_label};
 struct View {
     state: LinkState,
     rtt_ms: Option<f64>,
+    loss_percent: Option<u32>,
     age_s: u64,
     /// This node is one of the ends; nobody knows better.
     live: bool,
@@ -101,6 +102,7 @@ impl Mesh {
             },
             state: view.map_or(LinkState::Unknown, |view| view.state),
             rtt_ms: view.and_then(|view| view.rtt_ms),
+            loss_percent: view.and_then(|view| view.loss_percent),
             age_s: view.map(|view| view.age_s),
         }
     }
@@ -112,6 +114,7 @@ impl Mesh {
                 let view = View {
                     state: link_state(peer.state),
                     rtt_ms: peer.paths.rtt().map(millis),
+                    loss_percent: peer.paths.loss(),
                     age_s: 0,
                     live: true,
                 };
@@ -129,6 +132,7 @@ impl Mesh {
                 let view = View {
                     state: link_state(reported.state),
                     rtt_ms: reported.rtt_ms.map(f64::from),
+                    loss_percent: None,
                     age_s: fetched.age_s,
                     live: false,
                 };
@@ -157,6 +161,7 @@ fn worse(known: View, other: View) -> View {
             (Some(one), Some(two)) => Some(one.max(two)),
             (one, two) => one.or(two),
         },
+        loss_percent: None,
         age_s: known.age_s.max(other.age_s),
         live: false,
     }
