@@ -1,9 +1,11 @@
 //! Scale: how long a new node takes until it exchanges data with every member of a mesh of real daemons,
-//! and what a daemon of such a mesh costs.
+//! and what a daemon of such a mesh costs. [`server`] does the same for the discovery server alone, with
+//! many more members.
 
 pub mod answers;
 pub mod mesh;
 pub mod report;
+pub mod server;
 pub mod star;
 pub mod usage;
 
@@ -91,5 +93,6 @@ fn measure(
         join_ms,
         rss_bytes_per_member: after.mean_rss(),
         idle_cpu,
+        server: None,
     })
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::server::figures::Figures;
 use crate::recovery::report::nearest_rank;
 
 /// All runs.
@@ -16,16 +17,20 @@ pub struct Report {
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
-    /// `mesh`: real daemons.
+    /// `mesh`: real daemons; `server`: the discovery server alone.
     pub kind: &'static str,
     /// Members, the joining one included.
     pub members: usize,
-    /// For each join the time until the last tunnel carried data both ways, milliseconds.
+    /// For each join the time until the last tunnel carried data both ways, or until the last watcher
+    /// had the record, milliseconds.
     pub join_ms: Vec<f64>,
-    /// Mean resident memory of a daemon.
+    /// Mean resident memory of a daemon, or what the server grew by for each member.
     pub rss_bytes_per_member: u64,
-    /// Mean share of one core that an idle daemon uses.
+    /// Mean share of one core that an idle daemon, or the server, uses.
     pub idle_cpu: f64,
+    /// More about a server.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Figures>,
 }
 
 impl Report {
@@ -73,6 +78,7 @@ mod tests {
                 join_ms: vec![400.0, 300.0],
                 rss_bytes_per_member: 20 * 1024 * 1024,
                 idle_cpu: 0.0123,
+                server: None,
             }],
         };
         let table = report.table();

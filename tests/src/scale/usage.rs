@@ -44,6 +44,12 @@ impl Usage {
         self.rss_bytes / u64::try_from(self.processes.max(1)).unwrap_or(1)
     }
 
+    /// Processor time all have used since `before`, seconds.
+    #[must_use]
+    pub fn cpu_since(&self, before: &Self) -> f64 {
+        self.cpu_seconds - before.cpu_seconds
+    }
+
     /// Mean share of one core that a process has used since `before`, `elapsed` ago.
     #[must_use]
     pub fn share_since(&self, before: &Self, elapsed: Duration) -> f64 {
