@@ -8,6 +8,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,11 +16,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
+use crate::callers::caller_of;
 use crate::rate::source_of;
 use crate::shared::{Shared, lock};
 use answer::ApiError;
 
-/// The caller's address, put into each request by the listener.
+/// The caller's address: of the connection at first, put into each request by the listener; behind a
+/// trusted proxy the one it names.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller(pub SocketAddr);
 
@@ -50,10 +53,17 @@ pub fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// Applies the rate of the source before anything costs, and counts.
-async fn admit(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let route = route_name(request.uri().path());
-    let caller = request.extensions().get::<Caller>().copied();
-    let source = caller.map(|Caller(address)| source_of(address.ip()));
+    let peer = request.extensions().get::<Caller>().copied();
+    let caller = peer.map(|Caller(peer)| {
+        let caller = caller_of(&shared.trusted_proxies, peer, request.headers());
+        // Handlers see the caller, not the proxy.
+        request.extensions_mut().insert(Caller((caller, 0).into()));
+        caller
+    });
+    let source = caller.map(source_of);
     // Probes of an orchestrator must not depend on what else comes from its address.
     let limited = !matches!(route, "healthz" | "readyz");
     let admitted = match source.filter(|_| limited) {
@@ -67,7 +77,8 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
                 .into_response()
         }
     };
-    shared.metrics.answered(route, response.status().as_u16());
+    let status = response.status().as_u16();
+    shared.metrics.answered(route, status, began.elapsed());
     if let Some(ApiError { reason, .. }) = response
         .extensions()
         .get::<Arc<ApiError>>()

@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backing;
+pub mod backup;
+pub mod backup_socket;
+pub mod callers;
+pub mod etcd;
 pub mod http;
 pub mod limits;
 pub mod listener;

@@ -26,8 +26,14 @@ pub const NONCE_LIFE: Duration = Duration::from_secs(120);
 pub const MAX_REMEMBERED_REQUESTS: usize = 500_000;
 /// Sources (addresses, clusters) a rate limiter tells apart; the rest share one bucket.
 pub const MAX_RATE_SOURCES: usize = 100_000;
-/// Watch heartbeat, well below the idle timeouts of NATs and proxies.
+/// Watch heartbeat, well below the idle timeouts of NATs and proxies. Each stream has its own moment in
+/// this interval, whenever its last line was: after a change that went to all, ten thousand streams must
+/// not all be due at once, and again and again.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How far the clocks of replicas may be apart: a nonce of one is good at the others.
+pub const REPLICA_CLOCKS: Duration = Duration::from_secs(30);
+/// Calls to etcd at one time.
+pub const MAX_ETCD_CALLS: usize = 64;
 /// Reports of one member (DESIGN: at most one a minute).
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a leave, or a record whose lease is over, is kept (DESIGN section 4).
@@ -84,6 +90,8 @@ pub struct Limits {
     pub requests_per_source: Rate,
     /// Requests of one cluster: 10,000 members renew at 70 and report at 170 a second.
     pub requests_per_cluster: Rate,
+    /// PUTs of one member: a node renews every 75 s, and changes its record a few times at once at most.
+    pub writes_per_member: Rate,
     /// STUN requests of one source address. Spoofed requests make the server send twice the bytes to
     /// a victim, so this bounds what one victim gets.
     pub stun_per_source: Rate,
@@ -105,6 +113,10 @@ impl Default for Limits {
             requests_per_cluster: Rate {
                 rate: 2000,
                 burst: 25_000,
+            },
+            writes_per_member: Rate {
+                rate: 10,
+                burst: 100,
             },
             stun_per_source: Rate {
                 rate: 100,

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use crate::callers::is_proxy;
 use crate::http::Caller;
 use crate::limits::{
     HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADER_FIELDS, MAX_STREAMS, SEND_TIMEOUT, TLS_TIMEOUT,
@@ -193,10 +194,16 @@ impl Open {
     fn enter(open: &Arc<Self>, shared: &Arc<Shared>, caller: IpAddr) -> Option<Place> {
         let source = source_of(caller);
         let limits = &shared.limits;
+        // A proxy stands for many; what comes through it is limited by request.
+        let per_source = if is_proxy(&shared.trusted_proxies, caller) {
+            limits.connections
+        } else {
+            limits.connections_per_source
+        };
         let mut guard = lock(&open.by_source);
         let (total, by_source) = &mut *guard;
         let of_source = by_source.get(&source).copied().unwrap_or(0);
-        if *total >= limits.connections || of_source >= limits.connections_per_source {
+        if *total >= limits.connections || of_source >= per_source {
             return None;
         }
         *total += 1;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use discovery_server::backup;
 use discovery_server::server::{Server, StartError, TICK};
-use discovery_server::settings::{Flags, Settings};
+use discovery_server::settings::{Command, Flags, Settings};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -31,7 +32,11 @@ fn main() -> ExitCode {
 
 fn start() -> Result<(), (u8, anyhow::Error)> {
     let unusable = |error: anyhow::Error| (EXIT_UNUSABLE, error);
-    let settings = Settings::resolve(Flags::parse()).map_err(|error| unusable(error.into()))?;
+    let flags = Flags::parse();
+    if let Some(command) = &flags.command {
+        return run(command).map_err(|error| (EXIT_FAILED, error));
+    }
+    let settings = Settings::resolve(flags).map_err(|error| unusable(error.into()))?;
     let filter = EnvFilter::try_new(&settings.log).map_err(|error| {
         unusable(anyhow::anyhow!(
             "the log filter {:?}: {error}",
@@ -48,6 +53,22 @@ fn start() -> Result<(), (u8, anyhow::Error)> {
         .build();
     let runtime = runtime.map_err(|error| (EXIT_FAILED, error.into()))?;
     runtime.block_on(serve(settings))
+}
+
+/// Backs up or restores.
+fn run(command: &Command) -> anyhow::Result<()> {
+    let (rows, path, what) = match command {
+        Command::Backup { data_dir, to } => (backup::take(data_dir, to)?, to, "backed up to"),
+        Command::Restore { data_dir, from } => {
+            let mut epoch = [0; 8];
+            getrandom::fill(&mut epoch).map_err(|error| anyhow::anyhow!("{error}"))?;
+            let epoch = u64::from_be_bytes(epoch) >> 16;
+            let rows = backup::put_back(data_dir, from, epoch)?;
+            (rows, from, "restored from")
+        }
+    };
+    writeln!(stderr(), "{rows} rows {what} {}", path.display())?;
+    Ok(())
 }
 
 async fn serve(settings: Settings) -> Result<(), (u8, anyhow::Error)> {

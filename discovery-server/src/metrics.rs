@@ -20,12 +20,24 @@ struct Request {
     status: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
+fn request_buckets() -> Histogram {
+    Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
+}
+
 /// The server's counters.
 #[derive(Debug)]
 pub struct Metrics {
     names: Names,
     requests: Family<Request, Counter>,
     rejects: Family<Reason, Counter>,
+    request_seconds: Family<Route, Histogram, fn() -> Histogram>,
+    pushed_lines: Counter,
+    pushed_bytes: Counter,
     connections: Gauge,
     clusters: Gauge,
     members: Gauge,
@@ -44,6 +56,9 @@ impl Default for Metrics {
             names: Names::default(),
             requests: Family::default(),
             rejects: Family::default(),
+            request_seconds: Family::new_with_constructor(request_buckets),
+            pushed_lines: Counter::default(),
+            pushed_bytes: Counter::default(),
             connections: Gauge::default(),
             clusters: Gauge::default(),
             members: Gauge::default(),
@@ -73,7 +88,27 @@ impl Metrics {
             "What was refused, by reason",
             self.rejects.clone(),
         );
+        names.register(
+            "request_seconds",
+            "Time to the beginning of an answer, by route",
+            self.request_seconds.clone(),
+        );
+        names.register(
+            "pushed_lines",
+            "Lines sent to watchers, snapshots included",
+            self.pushed_lines.clone(),
+        );
+        names.register(
+            "pushed_bytes",
+            "Bytes of those lines",
+            self.pushed_bytes.clone(),
+        );
         names.register("connections", "Open connections", self.connections.clone());
+        self.register_sizes();
+    }
+
+    fn register_sizes(&mut self) {
+        let names = self.names.sub_registry_with_prefix("discovery");
         names.register("clusters", "Clusters held", self.clusters.clone());
         names.register(
             "members",
@@ -116,10 +151,19 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn answered(&self, route: &'static str, status: u16) {
+    pub fn answered(&self, route: &'static str, status: u16, took: Duration) {
+        let seconds = self.request_seconds.get_or_create(&Route { route });
+        seconds.observe(took.as_secs_f64());
+        drop(seconds);
         self.requests
             .get_or_create(&Request { route, status })
             .inc();
+    }
+
+    /// Counts what a watcher is sent.
+    pub fn pushed(&self, lines: usize, bytes: usize) {
+        self.pushed_lines.inc_by(lines as u64);
+        self.pushed_bytes.inc_by(bytes as u64);
     }
 
     /// Counts a refusal.

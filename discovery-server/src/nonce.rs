@@ -17,6 +17,7 @@ const MAC_BYTES: usize = 16;
 pub struct Nonces {
     key: [u8; 32],
     life_ms: u64,
+    ahead_ms: u64,
 }
 
 impl std::fmt::Debug for Nonces {
@@ -29,7 +30,17 @@ impl Nonces {
     /// Nonces under `key`, valid for `life_ms` milliseconds.
     #[must_use]
     pub const fn new(key: [u8; 32], life_ms: u64) -> Self {
-        Self { key, life_ms }
+        Self {
+            key,
+            life_ms,
+            ahead_ms: 0,
+        }
+    }
+
+    /// Takes also what a replica made whose clock is up to `ahead_ms` ahead.
+    #[must_use]
+    pub const fn made_up_to(self, ahead_ms: u64) -> Self {
+        Self { ahead_ms, ..self }
     }
 
     /// A nonce made at `now_ms`.
@@ -52,8 +63,8 @@ impl Nonces {
             .iter()
             .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
         bool::from(self.mac(at_ms)[..].ct_eq(mac))
-            && at_ms <= now_ms
-            && now_ms - at_ms <= self.life_ms
+            && at_ms <= now_ms.saturating_add(self.ahead_ms)
+            && now_ms.saturating_sub(at_ms) <= self.life_ms
     }
 
     /// The key enters both hashes, so that the construction does not lean on the fixed length alone.
@@ -154,6 +165,8 @@ mod tests {
             !Nonces::new([2; 32], 120_000).is_valid(&nonce, 1000),
             "another key"
         );
+        let tolerant = Nonces::new([1; 32], 120_000).made_up_to(30);
+        assert!(tolerant.is_valid(&nonce, 970) && !tolerant.is_valid(&nonce, 969));
         for index in 0..nonce.len() {
             let mut forged = nonce.clone().into_bytes();
             forged[index] = if forged[index] == b'0' { b'1' } else { b'0' };

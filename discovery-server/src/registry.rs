@@ -5,6 +5,8 @@
 //! visible, the caller stores the batch's writes, [`Registry::apply`] makes it visible. Nothing is
 //! visible that could be lost again.
 
+#[cfg(test)]
+mod absence_tests;
 mod apply;
 mod batch;
 mod cluster;
@@ -106,6 +108,9 @@ pub struct Registry {
     deadlines: BTreeSet<(u64, Key)>,
     members: usize,
     bytes: usize,
+    /// Everything up to this revision, of whatever cluster, has been applied; 0 if each cluster counts
+    /// for itself.
+    passed: u64,
 }
 
 impl Registry {
@@ -119,6 +124,7 @@ impl Registry {
             deadlines: BTreeSet::new(),
             members: 0,
             bytes: 0,
+            passed: 0,
         }
     }
 
@@ -129,6 +135,46 @@ impl Registry {
             bytes: entry.stored.bytes.clone(),
             fresh: entry.has_lease(),
         })
+    }
+
+    /// The submission that `bytes` are if just they are stored for `key`: what was checked once needs no
+    /// second look, and most of what comes is renewals.
+    #[must_use]
+    pub fn repeated(&self, key: Key, bytes: &Bytes) -> Option<Submission> {
+        let stored = self.stored(key).filter(|stored| stored.bytes == *bytes)?;
+        Some(Submission {
+            key,
+            kind: stored.kind,
+            sequence: stored.sequence,
+            bytes: stored.bytes.clone(),
+        })
+    }
+
+    /// Notes that everything up to revision `n` has been applied, where all clusters share one count.
+    pub fn passed(&mut self, n: u64) {
+        self.passed = self.passed.max(n);
+    }
+
+    /// A member as it is stored.
+    #[must_use]
+    pub fn stored(&self, key: Key) -> Option<&Stored> {
+        self.entry(key).map(|entry| &entry.stored)
+    }
+
+    /// Everything, as it would be stored.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Write> {
+        let rows = self.entries().flat_map(|(key, entry)| {
+            let report = entry.report.as_ref();
+            let report = report.map(|report| Write::Report(key, report.stored.clone()));
+            [Some(Write::Member(key, entry.stored.clone())), report]
+        });
+        rows.flatten().collect()
+    }
+
+    /// All members of all clusters.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.entries().map(|(key, _)| key)
     }
 
     /// A member's last report and its age in seconds.
@@ -144,6 +190,7 @@ impl Registry {
     #[must_use]
     pub fn resume_at(&self, cluster: ClusterId, from: Option<Revision>) -> u64 {
         let known = self.clusters.get(&cluster).map_or(0, |cluster| cluster.n);
+        let known = known.max(self.passed);
         from.filter(|from| from.epoch == self.epoch && from.n <= known)
             .map_or(0, |from| from.n)
     }

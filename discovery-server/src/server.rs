@@ -3,31 +3,30 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mesh_proto::ServerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backing::{self, Facts};
+use crate::etcd::EtcdError;
 use crate::limits::{
-    DRAIN, MAX_QUEUED_WRITES, MAX_RATE_SOURCES, MAX_REMEMBERED_REQUESTS, MIN_RETENTION, NONCE_LIFE,
-    RETENTION, SEEN_GRANULARITY,
+    DRAIN, MAX_QUEUED_WRITES, MAX_RATE_SOURCES, MAX_REMEMBERED_REQUESTS, NONCE_LIFE, REPLICA_CLOCKS,
 };
 use crate::metrics::Metrics;
 use crate::nonce::{Nonces, ReplayMemory};
 use crate::rate::RateLimiter;
-use crate::registry::{Registry, Terms};
-use crate::settings::{Settings, StunListen};
+use crate::settings::{Settings, StoreChoice, StunListen};
 use crate::shared::{Clock, Shared, StunPlace};
-use crate::store::{Identity, Store, StoreError};
+use crate::store::{Identity, StoreError};
 use crate::stun::StunSocket;
 use crate::tls::{Tls, TlsError};
 use crate::watchers::Watchers;
-use crate::{listener, writer};
+use crate::{backup_socket, listener, writer};
 
 /// How often leases are looked at, and the store while it fails.
 pub const TICK: Duration = Duration::from_millis(500);
@@ -39,6 +38,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// etcd cannot be used.
+    #[error("cannot use etcd: {0}; give the addresses of its members with --store etcd=URL,URL")]
+    Etcd(#[from] EtcdError),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -86,24 +88,18 @@ impl Server {
             }
             None => None,
         };
-        let mut store = Store::open(&settings.data_dir)?;
-        let bind_error = |address, protocol, flag| {
-            move |source| StartError::Bind {
-                address,
-                protocol,
-                flag,
-                source,
-            }
-        };
-        let listener = listener::bind(settings.listen).map_err(bind_error(
-            settings.listen,
-            "TCP",
-            "listen",
-        ))?;
-        let address =
-            listener
-                .local_addr()
-                .map_err(bind_error(settings.listen, "TCP", "listen"))?;
+        let clock = Clock::start();
+        let (facts, backing) = backing::open(&settings, clock.now())?;
+        let bound = listener::bind(settings.listen).and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        let (listener, address) = bound.map_err(|source| StartError::Bind {
+            address: settings.listen,
+            protocol: "TCP",
+            flag: "listen",
+            source,
+        })?;
         let stun = bind_stun(&settings, address)?;
         let stun_address = stun.as_ref().map(|(_, at)| *at);
         let (jobs, queue) = mpsc::channel(MAX_QUEUED_WRITES);
@@ -111,12 +107,8 @@ impl Server {
             port: at.port(),
             address: (!at.ip().is_unspecified() && at.ip() != address.ip()).then_some(at.ip()),
         });
-        let shared = Arc::new(open_shared(&settings, &mut store, (jobs, place))?);
-        let writer_shared = Arc::clone(&shared);
-        let writer = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || writer::run(&writer_shared, store, queue))
-            .map_err(StartError::Thread)?;
+        let shared = Arc::new(shared(&settings, (clock, facts), (jobs, place))?);
+        let writer = backing.begin(&shared, queue).map_err(StartError::Thread)?;
         let (connections, tasks) = (TaskTracker::new(), TaskTracker::new());
         tasks.spawn(listener::run(
             Arc::clone(&shared),
@@ -124,6 +116,14 @@ impl Server {
             tls.clone(),
             connections.clone(),
         ));
+        if settings.store == StoreChoice::Embedded {
+            match backup_socket::bind(&settings.data_dir) {
+                Ok(socket) => drop(tasks.spawn(backup_socket::run(Arc::clone(&shared), socket))),
+                Err(error) => {
+                    tracing::warn!(%error, "no backup can be taken while this server runs")
+                }
+            }
+        }
         if let Some((socket, _)) = stun {
             tasks.spawn(socket.run(Arc::clone(&shared)));
         }
@@ -164,8 +164,15 @@ impl Server {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
-    /// Lets leases end; to be called every [`TICK`]. False if the writer died, which nothing mends.
+    /// Takes a renewed certificate into use, and lets leases end; to be called every [`TICK`]. False if the writer died, which nothing mends.
     pub async fn tick(&self) -> bool {
+        if let Some(tls) = &self.tls {
+            match tls.reload_if_changed() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("a new certificate is in use"),
+                Err(error) => tracing::error!(%error, "the old certificate stays in use"),
+            }
+        }
         self.shared.tick().await
     }
 
@@ -219,32 +226,21 @@ fn bind_stun(
     })
 }
 
-fn open_shared(
+fn shared(
     settings: &Settings,
-    store: &mut Store,
+    (clock, facts): (Clock, Facts),
     (jobs, stun): (mpsc::Sender<writer::Job>, Option<StunPlace>),
 ) -> Result<Shared, StartError> {
-    let clock = Clock::start();
-    let now = clock.now();
-    // 48 bits: every JSON reader keeps them exact.
-    let epoch = u64::from_be_bytes(random()?) >> 16;
-    let fresh = Identity {
-        server: ServerId(random()?),
-        epoch,
-    };
-    let Identity { server, epoch } = store.identity(fresh)?;
-    let (writes, skipped) = store.load()?;
-    if skipped > 0 {
-        tracing::warn!(skipped, "some stored rows are damaged and were left out");
-    }
-    let mut registry = Registry::new(terms(settings), epoch);
-    let grants = registry.restore(writes, now);
-    store.commit(grants.writes())?;
-    registry.apply(grants, now);
+    let Facts {
+        identity: Identity { server, epoch },
+        registry,
+        nonce_key,
+    } = facts;
     let (clusters, members, _) = registry.sizes();
     tracing::info!(%server, epoch, clusters, members, "the store is open");
     let limits = settings.limits.clone();
     let nonce_ms = NONCE_LIFE.as_millis() as u64;
+    let ahead_ms = REPLICA_CLOCKS.as_millis() as u64;
     Ok(Shared {
         server,
         lease_ms: settings.lease.as_millis() as u64,
@@ -252,8 +248,16 @@ fn open_shared(
         stun,
         clock,
         watchers: Arc::new(Watchers::default()),
-        nonces: Nonces::new(random()?, nonce_ms),
-        replays: Mutex::new(ReplayMemory::new(nonce_ms, MAX_REMEMBERED_REQUESTS)),
+        has_replicas: nonce_key.is_some(),
+        nonces: match nonce_key {
+            Some(key) => Nonces::new(key, nonce_ms).made_up_to(ahead_ms),
+            None => Nonces::new(random()?, nonce_ms),
+        },
+        streams: AtomicU64::new(0),
+        replays: Mutex::new(ReplayMemory::new(
+            nonce_ms + ahead_ms,
+            MAX_REMEMBERED_REQUESTS,
+        )),
         by_source: Mutex::new(RateLimiter::new(
             limits.requests_per_source,
             MAX_RATE_SOURCES,
@@ -262,6 +266,8 @@ fn open_shared(
             limits.requests_per_cluster,
             MAX_RATE_SOURCES,
         )),
+        by_member: Mutex::new(RateLimiter::new(limits.writes_per_member, MAX_RATE_SOURCES)),
+        trusted_proxies: settings.trusted_proxies.clone(),
         limits,
         metrics: Metrics::default(),
         ready: AtomicBool::new(true),
@@ -271,21 +277,7 @@ fn open_shared(
     })
 }
 
-fn terms(settings: &Settings) -> Terms {
-    let ms = |duration: Duration| duration.as_millis() as u64;
-    Terms {
-        lease_ms: ms(settings.lease),
-        retention_ms: ms(RETENTION),
-        min_retention_ms: ms(MIN_RETENTION),
-        seen_granularity_ms: ms(SEEN_GRANULARITY),
-        report_interval_ms: ms(settings.report_interval),
-        max_members: settings.limits.members_per_cluster,
-        max_clusters: settings.limits.clusters,
-        max_bytes: settings.limits.stored_bytes,
-    }
-}
-
-fn random<const N: usize>() -> Result<[u8; N], StartError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(StartError::Random)?;
     Ok(bytes)

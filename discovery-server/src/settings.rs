@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use ipnet::IpNet;
 use mesh_proto::ClusterId;
+use reqwest::Url;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::limits::Limits;
@@ -23,7 +25,11 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Self-hosted discovery server of the mesh: keeps sealed member records and pushes their changes.
 #[derive(Debug, Default, Parser)]
-#[command(name = "discovery-server", version)]
+#[command(
+    name = "discovery-server",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Flags {
     /// Address and port for HTTP; `[::]:7400` takes IPv4 too [default: 0.0.0.0:7400]
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -40,9 +46,15 @@ pub struct Flags {
     /// Address and port for STUN (UDP), or off [default: as --listen]
     #[arg(long, value_name = "ADDRESS:PORT|off")]
     pub stun_listen: Option<StunListen>,
+    /// Where members are kept: embedded, or etcd=URL[,URL...] for several replicas [default: embedded]
+    #[arg(long, value_name = "embedded|etcd=URL,...")]
+    pub store: Option<StoreChoice>,
     /// Serve this cluster only (repeatable); without it the server serves any
     #[arg(long, value_name = "ID")]
     pub allow_cluster: Vec<ClusterId>,
+    /// Believe X-Forwarded-For of proxies in this network (repeatable); of nobody without it
+    #[arg(long, value_name = "CIDR")]
+    pub trusted_proxy: Vec<IpNet>,
     /// YAML file with the same keys, and `limits`; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -52,6 +64,32 @@ pub struct Flags {
     /// Log filter, for example debug or discovery_server=trace [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
+    /// Something else than serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Back up the members of a running or stopped server to a new file
+    Backup {
+        /// The server's data directory
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// The file to make
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Make a new data directory from a backup
+    Restore {
+        /// The new data directory
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// The backup
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
 }
 
 /// The YAML file.
@@ -63,10 +101,21 @@ struct File {
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     stun_listen: Option<StunListen>,
+    store: Option<StoreChoice>,
     allow_cluster: Vec<ClusterId>,
+    trusted_proxy: Vec<IpNet>,
     lease: Option<Lease>,
     log: Option<String>,
     limits: Limits,
+}
+
+/// Where members are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In the data directory, by this process alone.
+    Embedded,
+    /// In etcd, shared with other replicas; the addresses of its members.
+    Etcd(Vec<Url>),
 }
 
 /// Where STUN is answered.
@@ -91,10 +140,14 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Certificate and key files.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where members are kept.
+    pub store: StoreChoice,
     /// Where STUN is answered; none: as `listen`.
     pub stun_listen: Option<StunListen>,
     /// The clusters served; empty for all.
     pub allow_clusters: Vec<ClusterId>,
+    /// Networks of proxies whose headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Life of a lease.
     pub lease: Duration,
     /// Bounds.
@@ -144,8 +197,10 @@ impl Settings {
             listen: DEFAULT_LISTEN.parse().expect("the default is an address"),
             data_dir,
             tls: None,
+            store: StoreChoice::Embedded,
             stun_listen: None,
             allow_clusters: Vec::new(),
+            trusted_proxies: Vec::new(),
             lease: DEFAULT_LEASE,
             limits: Limits::default(),
             report_interval: crate::limits::REPORT_INTERVAL,
@@ -164,11 +219,15 @@ impl Settings {
             .map(File::read)
             .transpose()?
             .unwrap_or_default();
-        let data_dir = flags
-            .data_dir
-            .or(file.data_dir)
-            .ok_or(SettingsError::DataDir)?;
+        let store = flags.store.or(file.store);
+        let store = store.unwrap_or(StoreChoice::Embedded);
+        let data_dir = match (flags.data_dir.or(file.data_dir), &store) {
+            (Some(data_dir), _) => data_dir,
+            (None, StoreChoice::Etcd(_)) => PathBuf::new(),
+            (None, StoreChoice::Embedded) => return Err(SettingsError::DataDir),
+        };
         let mut settings = Self::new(data_dir);
+        settings.store = store;
         settings.listen = flags.listen.or(file.listen).unwrap_or(settings.listen);
         settings.tls = match (
             flags.tls_cert.or(file.tls_cert),
@@ -182,6 +241,10 @@ impl Settings {
         settings.allow_clusters = file.allow_cluster;
         if !flags.allow_cluster.is_empty() {
             settings.allow_clusters = flags.allow_cluster;
+        }
+        settings.trusted_proxies = file.trusted_proxy;
+        if !flags.trusted_proxy.is_empty() {
+            settings.trusted_proxies = flags.trusted_proxy;
         }
         settings.lease = flags
             .lease
@@ -250,6 +313,30 @@ impl FromStr for Lease {
     }
 }
 
+impl FromStr for StoreChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let bad = || format!("{text:?} is neither embedded nor etcd=http://HOST:PORT[,...]");
+        let urls = text.strip_prefix("etcd=").ok_or_else(bad)?;
+        let urls = urls.split(',').map(|url| {
+            let url: Url = url.parse().map_err(|_| bad())?;
+            let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
+            usable.then_some(url).ok_or_else(bad)
+        });
+        Ok(Self::Etcd(urls.collect::<Result<_, _>>()?))
+    }
+}
+
+impl<'de> Deserialize<'de> for StoreChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for StunListen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer)
@@ -271,63 +358,4 @@ fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(args: &[&str], yaml: Option<&str>) -> Result<Settings, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut args: Vec<_> = [&["discovery-server"], args].concat();
-        if let Some(yaml) = yaml {
-            std::fs::write(file.path(), yaml).unwrap();
-            args.extend(["--config", file.path().to_str().unwrap()]);
-        }
-        let flags = Flags::try_parse_from(args).map_err(|error| error.to_string())?;
-        Settings::resolve(flags).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let yaml = "data-dir: /a\nlisten: '[::]:1'\nlease: 10s\nlimits:\n  clusters: 3\n";
-        let settings = resolve(&["--lease", "2m"], Some(yaml)).unwrap();
-        assert_eq!(settings.data_dir, Path::new("/a"));
-        assert_eq!(settings.listen, "[::]:1".parse().unwrap());
-        assert_eq!(settings.lease, Duration::from_secs(120));
-        assert_eq!(settings.limits.clusters, 3);
-        assert_eq!(settings.limits.members_per_cluster, 20_000);
-        let settings = resolve(&["--data-dir", "/b", "--stun-listen", "off"], None).unwrap();
-        assert_eq!(settings.stun_listen, Some(StunListen::Off));
-        assert_eq!(settings.lease, Duration::from_secs(300));
-        assert!(resolve(&["--data-dir", "/b"], Some("# nothing\n")).is_ok());
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (args, yaml, part) in [
-            (&[][..], None, "--data-dir"),
-            (&["--data-dir", "/x", "--tls-cert", "/c"], None, "--tls-key"),
-            (
-                &["--data-dir", "/x"],
-                Some("tls-key: /k\n"),
-                "both or neither",
-            ),
-            (&["--data-dir", "/x"], Some("lisen: 0.0.0.0:1\n"), "lisen"),
-            (&["--data-dir", "/x"], Some("listen: 7400\n"), "listen"),
-            (&["--data-dir", "/x"], Some("lease: 0s\n"), "not a duration"),
-            (
-                &["--data-dir", "/x"],
-                Some("limits: {members: 3}\n"),
-                "members",
-            ),
-            (&["--data-dir", "/x", "--lease", "25h"], None, "25h"),
-            (
-                &["--data-dir", "/x", "--allow-cluster", "ab"],
-                None,
-                "64 hex",
-            ),
-            (&["--config", "/does/not/exist"], None, "/does/not/exist"),
-        ] {
-            let error = resolve(args, yaml).unwrap_err();
-            assert!(error.contains(part), "{args:?} {yaml:?}: {error}");
-        }
-    }
-}
+mod tests;

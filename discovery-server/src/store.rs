@@ -138,6 +138,25 @@ impl Store {
         })
     }
 
+    /// The identity of a store that has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if it has none, or as [`Self::identity`].
+    pub fn known_identity(&mut self) -> Result<Identity, StoreError> {
+        let none = Identity {
+            server: ServerId([0; 16]),
+            epoch: 0,
+        };
+        let found = self.identity(none)?;
+        if found == none {
+            return Err(StoreError::Open {
+                path: self.path.clone(),
+                message: "no server has used it yet".to_owned(),
+            });
+        }
+        Ok(found)
+    }
+
     /// Everything that is stored, members before their reports. A row that cannot be read is skipped
     /// and counted.
     ///

@@ -1,8 +1,10 @@
 //! TLS settings from a certificate and a key file, offering HTTP/2 and HTTP/1.1. Only server authentication: callers prove
 //! themselves by signed requests.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -35,7 +37,12 @@ pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<ServerConfig>>,
+    /// The files that were read last, whether they could be used or not.
+    tried: Mutex<Stamp>,
 }
+
+/// What changes when a file is replaced or rewritten: modified, length, inode.
+type Stamp = [Option<(SystemTime, u64, u64)>; 2];
 
 impl Tls {
     /// Reads certificate chain and key.
@@ -43,11 +50,13 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]
     pub fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
+        let tried = Mutex::new([stamp(&certificate), stamp(&key)]);
         let current = RwLock::new(read(&certificate, &key)?);
         Ok(Self {
             certificate,
             key,
             current,
+            tried,
         })
     }
 
@@ -61,12 +70,34 @@ impl Tls {
         Ok(())
     }
 
+    /// Reads the files again if they are others than at the last try; true if there is a new certificate
+    /// in use. A pair of which only one is replaced yet is refused, and tried again with the other.
+    ///
+    /// # Errors
+    /// As [`Self::reload`], once for each state of the files.
+    pub fn reload_if_changed(&self) -> Result<bool, TlsError> {
+        let found = [stamp(&self.certificate), stamp(&self.key)];
+        {
+            let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+            if *tried == found {
+                return Ok(false);
+            }
+            *tried = found;
+        }
+        self.reload().map(|()| true)
+    }
+
     /// What does the handshake of the next connection.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&current))
     }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.modified().ok()?, found.len(), found.ino()))
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {

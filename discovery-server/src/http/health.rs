@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::{Extension, Json};
 use mesh_proto::discovery::Info;
 
@@ -23,7 +23,7 @@ pub(super) async fn info(
     Json(Info {
         server: shared.server,
         epoch: shared.registry().epoch(),
-        nonce: shared.nonces.make(now.mono_ms),
+        nonce: shared.nonces.make(shared.nonce_ms()),
         stun_port: shared.stun.map(|stun| stun.port),
         stun_address: shared.stun.and_then(|stun| stun.address),
         your_address: caller.ip().to_canonical(),
@@ -32,12 +32,28 @@ pub(super) async fn info(
     })
 }
 
-pub(super) async fn landing() -> &'static str {
-    concat!(
-        "mesh discovery server ",
-        env!("CARGO_PKG_VERSION"),
-        "\nIt keeps sealed records it cannot read. Nothing is to be seen here.\n"
-    )
+/// A page for people: health and counts; no ids, addresses or names.
+pub(super) async fn landing(State(shared): State<Arc<Shared>>) -> Html<String> {
+    let (clusters, members, bytes) = shared.registry().sizes();
+    let state = match readiness(&shared) {
+        Ok(()) => "ready",
+        Err(reason) => reason,
+    };
+    let minutes = shared.clock.now().mono_ms / 60_000;
+    let rows = [
+        ("state", state.to_owned()),
+        ("up", format!("{} h {} min", minutes / 60, minutes % 60)),
+        ("clusters", clusters.to_string()),
+        ("members", members.to_string()),
+        ("watchers", shared.watchers.count().to_string()),
+        ("stored", format!("{} KiB", bytes / 1024)),
+    ];
+    let rows = rows.map(|(name, value)| format!("<tr><td>{name}<td>{value}\n"));
+    let (version, rows) = (env!("CARGO_PKG_VERSION"), rows.concat());
+    Html(format!(
+        "<!doctype html><title>mesh discovery server</title>\n<h1>mesh discovery server {version}</h1>\n\
+         <p>It keeps sealed records it cannot read.\n<table>\n{rows}</table>\n"
+    ))
 }
 
 pub(super) async fn healthz() -> &'static str {
@@ -45,17 +61,20 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    match readiness(&shared) {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+fn readiness(shared: &Shared) -> Result<(), &'static str> {
     if shared.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+        Err("stopping")
+    } else if !shared.ready.load(Ordering::Relaxed) {
+        Err("the store cannot be written")
+    } else {
+        Ok(())
     }
-    if shared.ready.load(Ordering::Relaxed) {
-        return "ready\n".into_response();
-    }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the store cannot be written\n",
-    )
-        .into_response()
 }
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -13,8 +13,8 @@ use mesh_proto::discovery::STREAM_CONTENT_TYPE;
 
 use super::answer::{ApiError, envelope_answer, put_answer};
 use super::signed::Signed;
-use crate::registry::Submission;
-use crate::shared::Shared;
+use crate::registry::{Key, Submission};
+use crate::shared::{Shared, lock};
 
 /// Header of a report: its age in seconds.
 const HEADER_AGE: &str = "mesh-age-s";
@@ -25,15 +25,32 @@ pub(super) async fn put_record(
     State(shared): State<Arc<Shared>>,
     signed: Signed,
 ) -> Result<StatusCode, ApiError> {
-    let submission = Submission::record(signed.key()?, signed.body)?;
+    let key = admitted(&shared, &signed)?;
+    let repeated = shared.registry().repeated(key, &signed.body);
+    let submission = match repeated {
+        Some(repeated) => repeated,
+        None => Submission::record(key, signed.body)?,
+    };
     put_answer(shared.put(submission).await)
+}
+
+/// Whom a PUT is for, if that member has not written too often.
+fn admitted(shared: &Shared, signed: &Signed) -> Result<Key, ApiError> {
+    let key = signed.key()?;
+    let now_ms = shared.clock.now().mono_ms;
+    let taken = lock(&shared.by_member).take(key, now_ms);
+    taken.map_err(|wait_s| {
+        ApiError::limited("member_rate", "too many writes of this member", wait_s)
+    })?;
+    Ok(key)
 }
 
 pub(super) async fn put_report(
     State(shared): State<Arc<Shared>>,
     signed: Signed,
 ) -> Result<StatusCode, ApiError> {
-    let submission = Submission::report(signed.key()?, signed.body)?;
+    let key = admitted(&shared, &signed)?;
+    let submission = Submission::report(key, signed.body)?;
     put_answer(shared.put(submission).await)
 }
 

@@ -57,7 +57,7 @@ impl FromRequest<Arc<Shared>> for Signed {
         let (cluster, member) = path_ids(&mut parts).await?;
         let headers = AuthHeaders::of(&parts.headers)?;
         let now_ms = shared.clock.now().mono_ms;
-        if !shared.nonces.is_valid(headers.nonce, now_ms) {
+        if !shared.nonces.is_valid(headers.nonce, shared.nonce_ms()) {
             return Err(ApiError::new(
                 StatusCode::UNAUTHORIZED,
                 ErrorCode::NonceExpired,

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -14,11 +15,10 @@ use futures_util::stream;
 use mesh_proto::ClusterId;
 use mesh_proto::discovery::{Revision, STREAM_CONTENT_TYPE, WatchEvent};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::answer::ApiError;
 use super::signed::Signed;
-use crate::limits::HEARTBEAT;
 use crate::registry::encode_line;
 use crate::shared::Shared;
 use crate::watchers::Watcher;
@@ -58,7 +58,9 @@ pub(super) async fn watch(
         )
     })?;
     let start = shared.registry().resume_at(cluster, from);
+    let phase = shared.next_phase();
     let reader = Reader {
+        phase,
         shared,
         watcher,
         cluster,
@@ -92,6 +94,8 @@ struct Reader {
     synced: bool,
     /// `goodbye` has been sent.
     ended: bool,
+    /// Its moment in every heartbeat interval.
+    phase: Duration,
 }
 
 impl Reader {
@@ -99,11 +103,14 @@ impl Reader {
         if self.ended {
             return None;
         }
-        let heartbeat = Instant::now() + HEARTBEAT;
+        let heartbeat = self.shared.next_heartbeat(self.phase);
         loop {
             let lines = self.read();
             if !lines.is_empty() {
-                return Some(lines.concat().into());
+                let count = lines.len();
+                let chunk = joined(lines);
+                self.shared.metrics.pushed(count, chunk.len());
+                return Some(chunk);
             }
             let stop = self.shared.stop.clone();
             tokio::select! {
@@ -142,7 +149,7 @@ impl Reader {
     fn heartbeat(&self) -> Bytes {
         encode_line(&WatchEvent::Heartbeat {
             revision: self.revision(),
-            nonce: self.shared.nonces.make(self.shared.clock.now().mono_ms),
+            nonce: self.shared.nonces.make(self.shared.nonce_ms()),
         })
     }
 
@@ -150,6 +157,17 @@ impl Reader {
         Revision {
             epoch: self.shared.registry().epoch(),
             n: self.at,
+        }
+    }
+}
+
+/// One line as it is, shared with all other streams; several in one piece.
+fn joined(mut lines: Vec<Bytes>) -> Bytes {
+    match lines.pop() {
+        Some(only) if lines.is_empty() => only,
+        last => {
+            lines.extend(last);
+            lines.concat().into()
         }
     }
 }

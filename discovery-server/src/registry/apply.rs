@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use mesh_proto::{ClusterId, EnvelopeKind};
 
 use super::cluster::{Cluster, Entry, ReportEntry, member_line};
-use super::{Batch, Key, Now, Registry, Stored, StoredReport, Write};
+use super::{Batch, Key, Now, Registry, Stored, StoredReport, Submission, Write};
+
+/// The end of a lease that is nearer may be decided already and be on its way to the disk.
+const RENEWAL_MARGIN_MS: u64 = 30_000;
 
 impl Registry {
     /// Puts back what was stored. Every lease gets a full term; the batch holds what that changes.
@@ -51,6 +54,24 @@ impl Registry {
             self.apply_write(write, now);
         }
         changed.into_iter().collect()
+    }
+
+    /// Renews the lease of what is stored for `key` already, if that is all there is to do: nothing has to be
+    /// stored or pushed, and the lease does not end at this very moment. False if [`Self::judge`] has to
+    /// decide.
+    pub fn renew_at_once(&mut self, submission: &Submission, now: Now) -> bool {
+        let key = submission.key;
+        let Some(entry) = self.entry(key).filter(|entry| entry.has_lease()) else {
+            return false;
+        };
+        let stored = &entry.stored;
+        let is_quiet = stored.bytes == submission.bytes
+            && now.wall_ms.abs_diff(stored.seen_ms) < self.terms.seen_granularity_ms
+            && entry.deadline > now.mono_ms.saturating_add(RENEWAL_MARGIN_MS);
+        if is_quiet {
+            self.set_deadline(key, now.mono_ms.saturating_add(self.terms.lease_ms));
+        }
+        is_quiet
     }
 
     fn apply_write(&mut self, write: Write, now: Now) {
@@ -147,8 +168,10 @@ impl Registry {
     }
 
     fn cluster_mut(&mut self, cluster: ClusterId, now: Now) -> &mut Cluster {
+        // Where all clusters share one count, it is not this registry that counts.
+        let first = if self.passed > 0 { 0 } else { now.wall_ms };
         self.clusters
             .entry(cluster)
-            .or_insert_with(|| Cluster::new(now.wall_ms))
+            .or_insert_with(|| Cluster::new(first))
     }
 }

@@ -73,6 +73,15 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Changes that were decided, and are durable, elsewhere. A member may be in it several times.
+    #[must_use]
+    pub fn decided(writes: Vec<Write>) -> Self {
+        Self {
+            writes,
+            ..Self::default()
+        }
+    }
+
     /// What must be durable before [`super::Registry::apply`].
     #[must_use]
     pub fn writes(&self) -> &[Write] {

@@ -5,7 +5,7 @@ use mesh_proto::envelope::Contents;
 use mesh_proto::{ClusterKeys, Envelope, EnvelopeKind, IdentityKey, Sequence};
 
 const WALL: u64 = 1_800_000_000_000;
-const HOUR: u64 = 3_600_000;
+pub(super) const HOUR: u64 = 3_600_000;
 
 pub(super) const TERMS: Terms = Terms {
     lease_ms: 300_000,
@@ -38,19 +38,19 @@ pub(super) fn submission(member: u8, kind: EnvelopeKind, sequence: u64) -> Submi
     }
 }
 
-fn record(member: u8, sequence: u64) -> Submission {
+pub(super) fn record(member: u8, sequence: u64) -> Submission {
     submission(member, EnvelopeKind::Record, sequence)
 }
 
 /// Judges and, if accepted, applies.
-fn put(registry: &mut Registry, submission: Submission, now: Now) -> Verdict {
+pub(super) fn put(registry: &mut Registry, submission: Submission, now: Now) -> Verdict {
     let mut batch = Batch::default();
     let verdict = registry.judge(&mut batch, submission, now);
     registry.apply(batch, now);
     verdict
 }
 
-fn expire(registry: &mut Registry, now: Now) -> Vec<Write> {
+pub(super) fn expire(registry: &mut Registry, now: Now) -> Vec<Write> {
     let mut batch = Batch::default();
     registry.expire(&mut batch, now, 100);
     let writes = batch.writes().to_vec();

@@ -194,12 +194,16 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// The next event; none at the end of the stream.
+    /// The next event but heartbeats, which may come at any time; none at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = self.buffer.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
+                let event = serde_json::from_slice(&line).unwrap();
+                if !matches!(event, WatchEvent::Heartbeat { .. }) {
+                    return Some(event);
+                }
+                continue;
             }
             let chunk = tokio::time::timeout(PATIENCE, self.response.chunk())
                 .await

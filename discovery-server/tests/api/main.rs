@@ -5,11 +5,17 @@
     reason = "a failed step of a test is to fail the test"
 )]
 
+mod attackers;
 mod auth;
+mod backups;
 mod client;
+mod etcd;
 mod health;
+mod kills;
+mod limits;
 mod process;
 mod records;
+mod replicas;
 mod stun;
 mod tls;
 mod vectors;

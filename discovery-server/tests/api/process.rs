@@ -10,22 +10,22 @@ use tempfile::TempDir;
 
 use crate::client::{Client, Node, PATIENCE, TestServer};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_discovery-server");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_discovery-server");
 
 /// A running binary; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     log: BufReader<std::process::ChildStderr>,
 }
 
 impl Process {
-    fn start(directory: &Path) -> Self {
+    pub(crate) fn start(directory: &Path) -> Self {
         let mut command = Command::new(BINARY);
         Self::spawn(command.arg("--data-dir").arg(directory))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .stderr(Stdio::piped())
@@ -48,11 +48,11 @@ impl Process {
         }
     }
 
-    async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(&format!("http://{}", self.address)).await
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(
             Command::new("kill")

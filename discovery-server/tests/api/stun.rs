@@ -1,6 +1,8 @@
 //! STUN over loopback, both families, and on a host with several addresses.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use discovery_server::limits::Rate;
@@ -67,5 +69,43 @@ async fn listens_by_default_on_the_port_of_the_api_and_limits_a_source() {
     });
     let answers = answers.await.unwrap();
     assert!((1..20).contains(&answers), "{answers}");
+    server.stop().await;
+}
+
+/// coturn's client, which is not of this project.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_independent_client_understands_the_answer() {
+    if Command::new("turnutils_stunclient")
+        .arg("-h")
+        .output()
+        .is_err()
+    {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "turnutils_stunclient is missing: install Debian's coturn"
+        );
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: turnutils_stunclient is not installed (Debian: coturn)"
+        );
+        return;
+    }
+    let server = TestServer::start();
+    let port = server.server.stun_address().unwrap().port().to_string();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut client = Command::new("turnutils_stunclient");
+        client
+            .args(["-p", &port, "-L", "127.0.0.1", "127.0.0.1"])
+            .output()
+    });
+    let answer = asked.await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let seen = text
+        .lines()
+        .find(|line| line.contains("UDP reflexive addr"));
+    assert!(
+        seen.is_some_and(|line| line.contains("127.0.0.1:")),
+        "{answer:?}"
+    );
     server.stop().await;
 }

@@ -77,3 +77,30 @@ async fn a_renewed_certificate_is_used_after_a_reload() {
     assert!(reach(&new).await, "the last good one stays");
     server.stop().await;
 }
+
+/// As certbot and cert-manager do it: nobody sends a signal.
+#[tokio::test]
+async fn a_renewed_certificate_is_found_without_a_signal() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, files) = certificate(directory.path());
+    let server = TestServer::start_with(|settings| settings.tls = Some(files.clone()));
+    let address = server.server.address();
+    let health = format!("https://localhost:{}/healthz", address.port());
+    let reach = async |pem: &str| {
+        let client = trusting(pem, address).build().unwrap();
+        client.get(&health).send().await.is_ok()
+    };
+    server.server.tick().await;
+    assert!(reach(&old).await);
+    // Half of a pair is refused, the whole is taken, whichever file comes first.
+    let key = std::fs::read(&files.1).unwrap();
+    let (new, _) = certificate(directory.path());
+    let new_key = std::fs::read(&files.1).unwrap();
+    std::fs::write(&files.1, key).unwrap();
+    server.server.tick().await;
+    assert!(reach(&old).await && !reach(&new).await);
+    std::fs::write(&files.1, new_key).unwrap();
+    server.server.tick().await;
+    assert!(!reach(&old).await && reach(&new).await);
+    server.stop().await;
+}
