@@ -29,6 +29,7 @@ mod publishing;
 mod recovery;
 mod reflexive;
 mod reports;
+mod resume;
 mod routes;
 mod scene;
 mod server_events;
@@ -68,6 +69,7 @@ use self::pinging::Pings;
 use self::publishing::Publisher;
 use self::reflexive::Reflexive;
 use self::reports::Reporter;
+use self::resume::Clocks;
 use self::servers::Server;
 use self::shared_fate::SharedFate;
 use self::timers::{Timer, Timers};
@@ -117,6 +119,7 @@ pub struct Mesh {
     reporter: Reporter,
     reflexive: Reflexive,
     pings: Pings,
+    clocks: Clocks,
     /// Peers by WireGuard key: members across a boundary, members on their way out, external ones.
     peers: BTreeMap<WgPublicKey, Peer>,
     /// Members that keep a tunnel although both records say native.
@@ -169,6 +172,7 @@ impl Mesh {
             reporter: Reporter::new(start.cache.report_sequence),
             reflexive: Reflexive::default(),
             pings: Pings::default(),
+            clocks: Clocks::default(),
             peers: BTreeMap::new(),
             kept: BTreeSet::new(),
             key_clashes: BTreeSet::new(),
@@ -202,6 +206,7 @@ impl Mesh {
 
     /// Takes in something that happened.
     pub fn handle_input(&mut self, input: Input, now: Now) {
+        self.notice_sleep(now);
         match input {
             Input::Engine(event) => self.engine_event(event, now),
             Input::Discovery { server, event } => self.server_event(server, event, now),
@@ -247,6 +252,7 @@ impl Mesh {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.notice_sleep(now);
         for _ in 0..PASSES {
             let mut due = Vec::new();
             while let Some(timer) = self.timers.pop_due(now.instant) {

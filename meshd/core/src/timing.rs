@@ -228,6 +228,8 @@ pub const REFLEXIVE_LIFETIME: Duration = Duration::from_secs(120);
 
 /// A lease over for this long, with a dead data plane, removes a member.
 pub const FORGET_AFTER: Duration = Duration::from_secs(3600);
+/// A node that was not awake for so long takes what it knew of paths for old. Less is a busy host.
+pub const SLEPT: Duration = Duration::from_secs(5);
 /// How often slow matters are looked at: leases, reflexive addresses.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Least time between two recomputations of peers and routes.

@@ -62,6 +62,11 @@ impl Liveness {
         self.received(now);
     }
 
+    /// Nobody listened until now: silence counts from here.
+    pub(super) fn resumed(&mut self, now: Instant) {
+        self.last_receive = self.last_receive.map(|at| at.max(now));
+    }
+
     /// When something authenticated came last.
     pub(super) const fn last_receive(&self) -> Option<Instant> {
         self.last_receive

@@ -117,6 +117,13 @@ impl Paths {
         id
     }
 
+    /// Answers to what was asked so far are not waited for any more, and not missed.
+    pub(super) fn forget_pings(&mut self) {
+        for path in &mut self.known {
+            path.facts.forget_pings();
+        }
+    }
+
     /// Takes an answer; the path that was asked.
     pub(super) fn pong(&mut self, id: u64, now: Instant) -> Option<PathId> {
         self.known

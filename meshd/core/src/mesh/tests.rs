@@ -10,6 +10,8 @@ mod node;
 mod path_size;
 mod paths;
 mod recovery;
+mod resume;
+mod storms;
 mod streams;
 mod views;
 mod world;

@@ -108,6 +108,11 @@ impl Facts {
         self.refused = None;
     }
 
+    /// Waits for no answer to what was asked so far.
+    pub(in crate::mesh) fn forget_pings(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Counts pings as missed that waited for longer than the timeout, which is at least `floor`.
     pub(in crate::mesh) fn expire(&mut self, now: Instant, floor: Duration) {
         let timeout = self.rtt.timeout().max(floor);

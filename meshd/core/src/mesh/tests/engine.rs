@@ -94,6 +94,13 @@ impl FakeEngine {
         self.next_id += 1 << 20;
     }
 
+    /// All sessions are over, as after three minutes without a handshake.
+    pub(super) fn forget_sessions(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.sessions.clear();
+        }
+    }
+
     pub(super) fn command(
         &mut self,
         command: EngineCommand,

@@ -131,6 +131,7 @@ impl Node {
     pub(super) fn source_for(&self, to: IpAddr) -> IpAddr {
         let side = |address: &IpAddr| match (address, to) {
             (IpAddr::V4(own), IpAddr::V4(to)) => own.octets()[..2] == to.octets()[..2],
+            (IpAddr::V6(_), IpAddr::V6(_)) => true,
             _ => false,
         };
         self.second.filter(side).unwrap_or(self.address)
