@@ -1,5 +1,6 @@
 //! The daemon put together: start-up in order, the event loop, shutdown. No mesh logic.
 
+mod backend;
 mod disk;
 mod event_loop;
 mod failure;
@@ -32,8 +33,10 @@ use event_loop::Stop;
 /// # Errors
 /// [`StartError`] if it cannot start; it knows the exit code.
 pub async fn run(path: &Path, log: Option<&str>) -> Result<(), StartError> {
-    let loaded = crate::config::load(path)?;
+    let mut loaded = crate::config::load(path)?;
     logging::start(log.unwrap_or(&loaded.config.log)).map_err(StartError::Log)?;
+    let wireguard = &mut loaded.config.wireguard;
+    wireguard.chosen = Some(backend::choose(wireguard.backend));
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use mesh_proto::ClusterId;
-use mesh_proto::record::TopologyMode;
+use mesh_proto::record::{BackendKind, TopologyMode};
 use meshd_core::settings::{ExternalPeer, Filters, Networks, RoutingSettings, ZoneRule};
 use reqwest::Url;
 
@@ -141,8 +141,19 @@ pub struct Wireguard {
     pub listen_port: u16,
     /// `wireguard.backend`
     pub backend: Backend,
+    /// What it comes to on this host; none until the daemon has looked.
+    pub chosen: Option<ChosenBackend>,
     /// `wireguard.mtu`; none: auto.
     pub mtu: Option<u32>,
+}
+
+/// The backend of a running daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChosenBackend {
+    /// Which.
+    pub kind: BackendKind,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// `wireguard.backend`

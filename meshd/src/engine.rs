@@ -62,6 +62,8 @@ pub use offloads::Offloads;
 pub use uapi::is_uapi_request;
 
 use crate::linux::tun::TunError;
+pub use kernel::{kernel_available, kernel_device, remove_kernel_device};
+
 use kernel::KernelWorker;
 use offloads::OffloadsInUse;
 use queue::{Message, MessageSender};
@@ -181,18 +183,21 @@ impl Engine {
 
     /// The same with WireGuard in the kernel.
     ///
+    /// Goes on with the device that [`kernel_device`] found, sessions included, if `adopt`.
+    ///
     /// # Errors
     /// [`EngineError`] says what to do. Nothing is left behind.
     pub fn start_kernel(
         config: EngineConfig,
+        adopt: bool,
         events: Sender<EngineEvent>,
     ) -> Result<Self, EngineError> {
         let counters = Arc::new(EngineCounters::default());
         let (messages, inbox) =
             queue::channel(Arc::clone(&counters)).map_err(io_error("make an event descriptor"))?;
         let listen_port = config.listen_port;
-        let worker = KernelWorker::open(config, inbox, events, Arc::clone(&counters))?;
-        tracing::info!("WireGuard is the kernel's");
+        let worker = KernelWorker::open(config, adopt, inbox, events, Arc::clone(&counters))?;
+        tracing::info!(adopted = adopt, "WireGuard is the kernel's");
         let worker = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker.run())
@@ -252,12 +257,18 @@ impl Engine {
 
     /// Stops: the interface and the sockets are gone when this returns.
     pub fn stop(mut self) {
-        self.shut_down();
+        self.shut_down(Message::Stop);
     }
 
-    fn shut_down(&mut self) {
+    /// Stops for a restart: a device of the kernel goes on with its sessions, for the next process to
+    /// adopt. In userspace the same as [`Self::stop`].
+    pub fn leave(mut self) {
+        self.shut_down(Message::Leave);
+    }
+
+    fn shut_down(&mut self, last: Message) {
         drop(self.uapi.take());
-        self.messages.send(Message::Stop);
+        self.messages.send(last);
         if let Some(worker) = self.worker.take()
             && worker.join().is_err()
         {
@@ -268,7 +279,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.shut_down();
+        self.shut_down(Message::Stop);
     }
 }
 

@@ -4,6 +4,7 @@
 //! Damaged keys are refused, never replaced; a damaged cache is put aside.
 
 mod address_cache;
+mod device;
 mod keys;
 mod replace;
 
@@ -20,6 +21,7 @@ use mesh_proto::{IdentityKey, StateId, WgPrivateKey};
 use meshd_core::persistent::PersistentState;
 
 pub use self::address_cache::AddressCache;
+pub use self::device::DeviceRecord;
 
 const LOCK_FILE: &str = "meshd.lock";
 const IDENTITY_FILE: &str = "identity.key";

@@ -3,6 +3,7 @@
 //! speed. Changes nothing here: what is written inside goes to memory and is gone with the machine.
 
 mod initramfs;
+mod own_tests;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::error::LabError;
 use initramfs::Modules;
+pub use own_tests::run_ignored_tests;
 
 /// What emulates the machine.
 const EMULATOR: &str = "/usr/bin/qemu-system-x86_64";
@@ -21,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs inside, as process 1, once the files of this machine are in place.
 const START: &str = "\
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+export MESH_LAB_SLOWNESS=5 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
 mkdir -p /var/lib/mesh-lab; mount -t tmpfs tmpfs /var/lib/mesh-lab

@@ -2,6 +2,7 @@
 
 use mesh_proto::ClusterSecret;
 use mesh_proto::mesh_address::mesh_address;
+use mesh_proto::record::BackendKind;
 use meshd_core::mesh::{NodeKeys, Start};
 use meshd_core::network::NetworkState;
 use meshd_core::persistent::PersistentState;
@@ -12,9 +13,9 @@ use super::event_loop::now;
 use super::failure::StartError;
 use super::leftovers::Leftovers;
 use crate::config::{self, Config};
-use crate::engine::{Engine, EngineConfig, Offloads};
+use crate::engine::{Engine, EngineConfig, Offloads, kernel_device};
 use crate::linux::{Claim, Netlink, Ownership};
-use crate::state::{self, StateDir};
+use crate::state::{self, DeviceRecord, StateDir};
 
 /// MTU of the interface until the links have been read, a moment later: fits every underlay.
 const FIRST_MTU: u32 = 1280;
@@ -29,10 +30,13 @@ pub(super) struct Foundation {
     pub(super) claim: Claim,
     keys: NodeKeys,
     cache: PersistentState,
+    /// The kernel still has the device of the process before this one: its sessions go on, and so does
+    /// their state id.
+    pub(super) adopts: bool,
 }
 
 impl Foundation {
-    /// Reads or makes everything; touches no network.
+    /// Reads or makes everything; changes no network.
     pub(super) fn lay(config: &Config) -> Result<Self, StartError> {
         let cluster = &config.cluster;
         let secret =
@@ -51,13 +55,16 @@ impl Foundation {
         if let Some(warning) = loaded.warning {
             tracing::warn!("{warning}");
         }
-        Ok(Self {
+        let mut foundation = Self {
             secret,
             state,
             claim,
             keys,
             cache: loaded.state,
-        })
+            adopts: false,
+        };
+        foundation.adopt(config);
+        Ok(foundation)
     }
 
     pub(super) fn engine_config(&self, config: &Config) -> EngineConfig {
@@ -71,6 +78,34 @@ impl Foundation {
             mesh_address: mesh_address(&self.secret.mesh_id(), &member),
             peers_hint: self.cache.members.len(),
             offloads: Offloads::ALL,
+        }
+    }
+
+    fn adopt(&mut self, config: &Config) {
+        let settings = config.to_settings().wireguard;
+        if settings.backend != BackendKind::Kernel {
+            return;
+        }
+        let known = kernel_device(&self.engine_config(config)).and_then(|index| {
+            self.state
+                .device()?
+                .sessions_of(index, settings.listen_port)
+        });
+        if let Some(state_id) = known {
+            self.keys.state_id = state_id;
+            self.adopts = true;
+        }
+    }
+
+    /// Writes down whose sessions the kernel's device has now.
+    pub(super) fn remember_device(&self, config: &Config) {
+        let Some(index) = kernel_device(&self.engine_config(config)) else {
+            return;
+        };
+        let port = config.wireguard.listen_port;
+        let record = DeviceRecord::new(self.keys.state_id, index, port);
+        if let Err(error) = self.state.save_device(&record) {
+            tracing::warn!("a restart will cost the sessions: {error}");
         }
     }
 

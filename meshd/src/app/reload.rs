@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::service_manager;
 use super::watchers::Watchers;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Wireguard};
 
 /// SIGHUP. From the moment this exists the signal does not end the process any more.
 #[derive(Debug)]
@@ -72,14 +72,10 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
     keep(current.cluster != next.cluster, "cluster");
     keep(current.node.name != next.node.name, "node.name");
     keep(current.discovery != next.discovery, "discovery");
-    keep(
-        current.wireguard.interface != next.wireguard.interface,
-        "wireguard.interface",
-    );
-    keep(
-        current.wireguard.listen_port != next.wireguard.listen_port,
-        "wireguard.listenPort",
-    );
+    let (now, then) = (&current.wireguard, &next.wireguard);
+    keep(now.interface != then.interface, "wireguard.interface");
+    keep(now.listen_port != then.listen_port, "wireguard.listenPort");
+    keep(now.backend != then.backend, "wireguard.backend");
     keep(current.state_dir != next.state_dir, "stateDir");
     keep(
         current.control_socket != next.control_socket,
@@ -110,10 +106,10 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
     next.cluster = current.cluster.clone();
     next.node.name.clone_from(&current.node.name);
     next.discovery = current.discovery.clone();
-    next.wireguard
-        .interface
-        .clone_from(&current.wireguard.interface);
-    next.wireguard.listen_port = current.wireguard.listen_port;
+    next.wireguard = Wireguard {
+        mtu: next.wireguard.mtu,
+        ..current.wireguard.clone()
+    };
     next.state_dir.clone_from(&current.state_dir);
     next.control_socket.clone_from(&current.control_socket);
     next.metrics_listen = current.metrics_listen;
@@ -139,9 +135,13 @@ mod tests {
 
     #[test]
     fn what_a_restart_needs_stays_and_the_rest_is_taken_over() {
-        let current = config("");
+        let mut current = config("");
+        current.wireguard.chosen = Some(config::ChosenBackend {
+            kind: mesh_proto::record::BackendKind::Kernel,
+            reason: "auto".to_owned(),
+        });
         let mut fixed = config(
-            "node: {name: other}\nwireguard: {interface: mesh9, listenPort: 1}\nstateDir: /elsewhere\n\
+            "node: {name: other}\nwireguard: {interface: mesh9, listenPort: 1, backend: userspace}\nstateDir: /elsewhere\n\
              controlSocket: /elsewhere.sock\nmetrics: {listen: \"127.0.0.1:1\"}\nlog: debug\n\
              routing: {table: 77, rulePriority: 900, mark: 0x2000/0x2000, protocol: 99}\n",
         );
@@ -149,12 +149,13 @@ mod tests {
         fixed.discovery.servers.push("https://e.example".to_owned());
         assert_eq!(keep_fixed(&current, fixed), current);
 
-        let free = config(
+        let mut free = config(
             "node: {zone: fra}\nwireguard: {mtu: 1400}\ntopology: {mode: full}\n\
              networks: {protected: [10.9.0.0/16]}\nallowDownPeerBypass: true\n\
              filters: {endpoints: [10.0.0.0/8]}\nrouting: {bypass: [{proto: tcp, port: 22}]}\n\
              extraAnnouncedEndpoints: [\"192.0.2.1:51840\"]\n",
         );
+        free.wireguard.chosen.clone_from(&current.wireguard.chosen);
         assert_ne!(free, current);
         assert_eq!(keep_fixed(&current, free.clone()), free);
         assert_eq!(keep_fixed(&free, current.clone()), current);

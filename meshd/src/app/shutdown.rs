@@ -54,11 +54,16 @@ async fn in_order(running: Running, stop: Stop) {
     let ((), (), (), netlink) =
         tokio::join!(control.stop(), discovery.shutdown(), disk.finish(), network);
     // First a restart, then a stop: the stop counts.
-    if stop != Stop::RemoveAll && signals.terminated() {
+    let terminated = stop != Stop::RemoveAll && signals.terminated();
+    if terminated {
         remove(netlink.as_ref()).await;
     }
     // Joins the engine's threads.
-    let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
+    let end = move || match stop {
+        Stop::KeepFailClosed if !terminated => engine.leave(),
+        _ => engine.stop(),
+    };
+    let _ = tokio::task::spawn_blocking(end).await;
     // Only now may another daemon use table and priorities.
     drop(claim);
 }

@@ -24,7 +24,7 @@ use super::watchers::{self, Watchers};
 use crate::config::{self, Config, Zone};
 use crate::control::{self, ControlServer};
 use crate::discovery::{self, ClientConfig};
-use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::engine::{Engine, EngineError, remove_kernel_device};
 use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::AddressCache;
 
@@ -61,7 +61,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let mut mesh = foundation.mesh(settings.clone())?;
     let footing = first_inputs(&mut mesh, &config, &netlink).await?;
     let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
-    let engine = start_engine(&settings, foundation.engine_config(&config), engine_events)?;
+    let engine = start_engine(&settings, &foundation, &config, engine_events)?;
     let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
 
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
@@ -112,12 +112,21 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
 
 fn start_engine(
     settings: &Settings,
-    config: EngineConfig,
+    foundation: &Foundation,
+    config: &Config,
     events: mpsc::Sender<EngineEvent>,
 ) -> Result<Engine, EngineError> {
+    let engine_config = foundation.engine_config(config);
     match settings.wireguard.backend {
-        BackendKind::Kernel => Engine::start_kernel(config, events),
-        BackendKind::Userspace => Engine::start(config, events),
+        BackendKind::Kernel => {
+            let engine = Engine::start_kernel(engine_config, foundation.adopts, events)?;
+            foundation.remember_device(config);
+            Ok(engine)
+        }
+        BackendKind::Userspace => {
+            remove_kernel_device(&engine_config);
+            Engine::start(engine_config, events)
+        }
     }
 }
 

@@ -228,6 +228,7 @@ fn wireguard(root: &mut Section<'_>) -> Wireguard {
         backend: section
             .field("backend", |field| field.parsed(backend))
             .unwrap_or(Backend::Auto),
+        chosen: None,
         mtu: section.field("mtu", mtu).flatten(),
     };
     section.finish();

@@ -4,12 +4,13 @@ use mesh_proto::record::BackendKind;
 use meshd_core::Settings;
 use meshd_core::settings::{WireguardSettings, ZoneSource};
 
-use super::{Backend, Config, Zone};
+use super::{Backend, ChosenBackend, Config, Wireguard, Zone};
 
 impl Config {
     /// The settings of the core.
     #[must_use]
     pub fn to_settings(&self) -> Settings {
+        let backend = self.wireguard.backend_in_use();
         Settings {
             name: self.node.name.clone(),
             zone: match &self.node.zone {
@@ -23,15 +24,8 @@ impl Config {
                 interface: self.wireguard.interface.clone(),
                 listen_port: self.wireguard.listen_port,
                 mtu: self.wireguard.mtu,
-                backend: match self.wireguard.backend {
-                    Backend::Auto | Backend::Userspace => BackendKind::Userspace,
-                    Backend::Kernel => BackendKind::Kernel,
-                },
-                backend_reason: match self.wireguard.backend {
-                    Backend::Auto => "auto: the kernel backend is experimental",
-                    Backend::Userspace | Backend::Kernel => "set by wireguard.backend",
-                }
-                .to_owned(),
+                backend: backend.kind,
+                backend_reason: backend.reason,
             },
             filters: self.filters.clone(),
             networks: self.networks.clone(),
@@ -50,5 +44,22 @@ impl Config {
                 .map(|configured| configured.peer.clone())
                 .collect(),
         }
+    }
+}
+
+impl Wireguard {
+    /// What was chosen; before that what needs nothing of the host.
+    fn backend_in_use(&self) -> ChosenBackend {
+        self.chosen.clone().unwrap_or_else(|| ChosenBackend {
+            kind: match self.backend {
+                Backend::Auto | Backend::Userspace => BackendKind::Userspace,
+                Backend::Kernel => BackendKind::Kernel,
+            },
+            reason: match self.backend {
+                Backend::Auto => "auto: the host was not looked at yet",
+                Backend::Userspace | Backend::Kernel => "set by wireguard.backend",
+            }
+            .to_owned(),
+        })
     }
 }

@@ -5,6 +5,7 @@
 //! nothing is ever replaced as a whole.
 
 mod commands;
+mod device;
 mod message;
 mod netlink;
 mod observe;
@@ -29,10 +30,12 @@ use super::counters::{EngineCounters, count};
 use super::events::EventSink;
 use super::queue::Inbox;
 use super::{EngineConfig, EngineError, io_error};
+use device::{check_port, remove_predecessor};
+pub use device::{kernel_available, kernel_device, remove_kernel_device};
 use netlink::WgNetlink;
 use peer::KernelPeer;
 use probe_socket::ProbeSocket;
-use reading::Reading;
+use reading::{PeerReading, Reading, clamped};
 use stun_socket::StunSocket;
 
 /// Between readings of the device while something moves, and while nothing does.
@@ -42,7 +45,12 @@ const POLL_IDLE: Duration = Duration::from_millis(500);
 /// Reading takes at most one part in so many of the time, whatever the number of peers.
 const POLL_SHARE: u32 = 20;
 /// Changes of peers in one netlink message: one attribute holds 64 KiB.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 60_000;
+/// So long peers of an adopted device may stay that nobody has named: the cache may not know them all.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(10);
+/// What was read so recently is not read again before a handshake: many begin at once.
+const FRESH: Duration = Duration::from_millis(20);
 /// Datagrams taken from one socket in one turn.
 const RECEIVES: usize = 64;
 /// Commands taken in one turn.
@@ -67,22 +75,28 @@ pub(super) struct KernelWorker {
     /// Changes that wait to go out together, in order.
     pending: Vec<WireguardPeer>,
     counters: Arc<EngineCounters>,
+    /// Peers of a device that was adopted, until the core has set them.
+    left: BTreeMap<WgPublicKey, PeerReading>,
+    /// Until then peers that the core has not set may stay.
+    patient_until: Instant,
+    remove_at_end: bool,
     next_poll: Instant,
     polled: Instant,
 }
 
 impl KernelWorker {
-    /// Makes the device. What an earlier process left under the name goes first.
+    /// Makes the device, or goes on with the one that an earlier process left if `adopt`. Otherwise that
+    /// one goes first.
     pub(super) fn open(
         config: EngineConfig,
+        adopt: bool,
         inbox: Inbox,
         events: Sender<EngineEvent>,
         counters: Arc<EngineCounters>,
     ) -> Result<Self, EngineError> {
         let mut netlink = WgNetlink::open(&config.interface, Arc::clone(&counters))
             .map_err(io_error("use WireGuard in the kernel"))?;
-        remove_predecessor(&mut netlink, &config)?;
-        check_port(config.listen_port)?;
+        let left = take_over(&mut netlink, &config, adopt)?;
         let probes = ProbeSocket::open(config.mesh_address)
             .map_err(io_error("open the socket of the probes"))?;
         let stun = StunSocket::open(config.listen_port, config.mark)
@@ -90,18 +104,8 @@ impl KernelWorker {
                 tracing::warn!(%error, "no STUN on the WireGuard port: give the service CAP_NET_RAW");
             })
             .ok();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|error| io_error("make an epoll descriptor")(error.into()))?;
-        let watch = |descriptor: std::os::fd::BorrowedFd<'_>| {
-            epoll
-                .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, 0))
-                .map_err(|error| io_error("wait on a descriptor")(error.into()))
-        };
-        watch(std::os::fd::AsFd::as_fd(&inbox))?;
-        watch(std::os::fd::AsFd::as_fd(&probes))?;
-        if let Some(stun) = &stun {
-            watch(std::os::fd::AsFd::as_fd(stun))?;
-        }
+        let epoll =
+            wait_on(&inbox, &probes, stun.as_ref()).map_err(io_error("wait on a descriptor"))?;
         let now = Instant::now();
         let mut worker = Self {
             public_key: config.private_key.public_key(),
@@ -118,12 +122,19 @@ impl KernelWorker {
             addresses: BTreeMap::new(),
             pending: Vec::new(),
             counters,
+            left,
+            patient_until: now + PATIENCE_WITH_STRANGERS,
+            remove_at_end: false,
             next_poll: now,
             polled: now,
         };
-        worker
-            .make_device()
-            .map_err(io_error("make the WireGuard interface"))?;
+        if !adopt {
+            worker.make_device().map_err(|error| {
+                // Made, perhaps, and then the port was taken.
+                let _ = worker.netlink.remove();
+                io_error("make the WireGuard interface")(error)
+            })?;
+        }
         Ok(worker)
     }
 
@@ -134,13 +145,13 @@ impl KernelWorker {
 
     fn configure_device(&mut self) -> io::Result<()> {
         self.netlink.set_device(vec![
-            WireguardAttribute::PrivateKey(*self.private_key.expose()),
+            WireguardAttribute::PrivateKey(clamped(&self.private_key)),
             WireguardAttribute::ListenPort(self.listen_port),
             WireguardAttribute::Fwmark(self.mark),
         ])
     }
 
-    /// Works until told to stop, then removes the device.
+    /// Works until told to stop; a device that nobody asked to remove goes on without this process.
     pub(super) fn run(mut self) {
         let mut ready = [EpollEvent::empty(); 4];
         loop {
@@ -167,7 +178,9 @@ impl KernelWorker {
             self.flush();
             self.sink.flush();
         }
-        if let Err(error) = self.netlink.remove() {
+        if self.remove_at_end
+            && let Err(error) = self.netlink.remove()
+        {
             tracing::warn!(%error, "the WireGuard interface cannot be removed");
         }
     }
@@ -189,7 +202,7 @@ impl KernelWorker {
             let Some(peer) = self.peers.get_mut(&key) else {
                 continue;
             };
-            peer.heard(Instant::now());
+            peer.probe_came(Instant::now());
             if let Some(path) = peer.in_use() {
                 self.sink.offer(EngineEvent::Probe {
                     peer: key,
@@ -210,7 +223,9 @@ impl KernelWorker {
     /// Sends the changes that wait. One that the kernel refuses does not stop the others.
     fn flush(&mut self) {
         while !self.pending.is_empty() {
-            let rest = self.pending.split_off(self.pending.len().min(BATCH));
+            let rest = self
+                .pending
+                .split_off(message::fitting(&self.pending, BATCH, BATCH_BYTES));
             let batch = std::mem::replace(&mut self.pending, rest);
             if self.netlink.set_peers(batch.clone()).is_ok() {
                 continue;
@@ -256,30 +271,30 @@ impl KernelWorker {
     }
 }
 
-/// Removes the device that a killed process left. One with another key is somebody else's.
-fn remove_predecessor(netlink: &mut WgNetlink, config: &EngineConfig) -> Result<(), EngineError> {
-    let Ok(reading) = netlink.read() else {
-        return Ok(());
-    };
-    let ours = config.private_key.public_key();
-    if reading.public_key.is_some_and(|key| key != ours.0) {
-        let message = format!(
-            "{} is a WireGuard interface with another key: remove it or set wireguard.interface",
-            config.interface
-        );
-        return Err(io_error("make the WireGuard interface")(io::Error::other(
-            message,
-        )));
+/// Peers of the device to go on with; none if a new one is to be made, for which the way is free then.
+fn take_over(
+    netlink: &mut WgNetlink,
+    config: &EngineConfig,
+    adopt: bool,
+) -> Result<BTreeMap<WgPublicKey, PeerReading>, EngineError> {
+    if adopt {
+        let reading = netlink.read();
+        return Ok(reading
+            .map_err(io_error("read the WireGuard interface"))?
+            .peers);
     }
-    netlink
-        .remove()
-        .map_err(io_error("remove an old WireGuard interface"))
+    remove_predecessor(netlink, config)?;
+    check_port(config.listen_port)?;
+    Ok(BTreeMap::new())
 }
 
-/// The kernel would only say so when the interface comes up.
-fn check_port(port: u16) -> Result<(), EngineError> {
-    match UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, port)) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(EngineError::PortInUse(port)),
-        _ => Ok(()),
+fn wait_on(inbox: &Inbox, probes: &ProbeSocket, stun: Option<&StunSocket>) -> io::Result<Epoll> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let event = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
+    epoll.add(inbox, event())?;
+    epoll.add(probes, event())?;
+    if let Some(stun) = stun {
+        epoll.add(stun, event())?;
     }
+    Ok(epoll)
 }

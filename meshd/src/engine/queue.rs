@@ -26,6 +26,8 @@ pub(super) enum Message {
     Mtu(u32),
     /// End the thread.
     Stop,
+    /// End the thread; a device of the kernel stays.
+    Leave,
 }
 
 /// The sending half.

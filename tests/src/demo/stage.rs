@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::lab::capture::Capture;
-use crate::lab::config;
 use crate::lab::network::BACKBONE;
 use crate::lab::ping::{Marker, Ping};
 use crate::lab::plan::{Node, Plan};
@@ -93,18 +92,6 @@ pub(crate) fn plan() -> Result<Plan, LabError> {
     }
     let dialled = json!(["0.0.0.0/0", "::/0", format!("!{FILTERED}")]);
     plan.node_mut("a2")?.settings = json!({ "filters": { "peerEndpoints": dialled } });
-    let backend = std::env::var("MESH_LAB_BACKEND").unwrap_or_default();
-    let nodes = plan.zones.iter_mut().flat_map(|zone| &mut zone.nodes);
-    for (number, node) in nodes.enumerate() {
-        let name = match backend.as_str() {
-            "" => continue,
-            "mixed" if number % 2 == 0 => "kernel",
-            "mixed" => "userspace",
-            other => other,
-        };
-        let wireguard = json!({ "wireguard": { "backend": name } });
-        config::merge(&mut node.settings, &wireguard);
-    }
     Ok(plan)
 }
 

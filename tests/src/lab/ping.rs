@@ -73,7 +73,8 @@ impl<'a> Ping<'a> {
     pub fn run(&self) -> Result<Score, LabError> {
         let what = format!("ping {} from {}", self.to, self.from.name());
         let mut command = self.command();
-        command.args(["-c", &self.count.to_string(), "-W", "2"]);
+        let patience = 2 * super::wait::slowness();
+        command.args(["-c", &self.count.to_string(), "-W", &patience.to_string()]);
         let output = command.output().map_err(LabError::io(what.as_str()))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         // The kernel refuses the address at once: nothing is sent, which is as good as lost.

@@ -3,18 +3,21 @@
 use std::time::{Duration, Instant};
 
 use mesh_proto::WgPublicKey;
+use mesh_proto::probe::{Probe, ProbeKind};
 use meshd_core::data_plane::{EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec};
+use meshd_core::timing::HIGHER_KEY_WAITS;
 
 use super::super::counters::count;
 use super::super::endpoint_gate::EndpointGate;
 use super::super::queue::Message;
 use super::peer::KernelPeer;
+use super::probe_socket::HEADER_BYTES;
 use super::{KernelWorker, message};
 
 /// Between endpoints that are dialled one after the other: dialling the next forgets the handshake
 /// under way, so an answer must have had time to come.
 const DIAL_STEP: Duration = Duration::from_millis(300);
-/// A handshake so recent is not made again.
+/// A handshake so recent is not made again, and a peer heard so recently is left to finish its own.
 const RECENT: Duration = Duration::from_secs(1);
 
 impl KernelWorker {
@@ -24,7 +27,11 @@ impl KernelWorker {
         for _ in 0..limit {
             match self.inbox.next() {
                 None => break,
-                Some(Message::Stop) => return false,
+                Some(Message::Leave) => return false,
+                Some(Message::Stop) => {
+                    self.remove_at_end = true;
+                    return false;
+                }
                 // The kernel's interface keeps its own MTU; wg(8) asks the kernel.
                 Some(Message::Mtu(_) | Message::Snapshot(_)) => {}
                 Some(Message::Command(command)) => self.carry_out(Instant::now(), command),
@@ -79,6 +86,14 @@ impl KernelWorker {
             known.gate = EndpointGate::new(spec.endpoint_filter.clone());
             known.spec = spec;
             self.remember(known);
+        } else if let Some(shown) = self.left.remove(&key) {
+            self.pending.extend(message::update(&spec, &shown));
+            let path = shown.endpoint.map(|endpoint| self.path_to(endpoint));
+            let mut peer = KernelPeer::new(spec);
+            let allowed = path.filter(|path| peer.allows(path.remote.ip()));
+            peer.set_path(allowed);
+            peer.adopt(shown);
+            self.remember(peer);
         } else {
             self.pending.push(message::add(&spec, None));
             self.remember(KernelPeer::new(spec));
@@ -132,6 +147,11 @@ impl KernelWorker {
             return count(&self.counters.drop_no_path);
         }
         self.flush();
+        if is_ping(packet)
+            && let Some(peer) = self.peers.get_mut(key)
+        {
+            peer.ask(now);
+        }
         if let Err(error) = self.probes.send(packet) {
             tracing::debug!(%error, "a probe was not sent");
             count(&self.counters.drop_send_error);
@@ -140,20 +160,27 @@ impl KernelWorker {
 
     fn handshake(&mut self, now: Instant, key: &WgPublicKey, copies: &[HandshakeCopy]) {
         // What happened since the last reading may have made it needless.
-        self.poll(now);
+        self.poll_unless_fresh(now);
         let Some(peer) = self.peers.get_mut(key) else {
             return count(&self.counters.drop_no_session);
         };
         peer.copies.clear();
         let done = peer.last_handshake.is_some_and(|at| now < at + RECENT);
-        if let (true, Some(path)) = (done, peer.in_use()) {
+        let adopted = std::mem::take(&mut peer.adopted) && peer.has_session(now);
+        if let (true, Some(path)) = (done || adopted, peer.in_use()) {
             return self.sink.insist(EngineEvent::HandshakeDone {
                 peer: *key,
                 path,
                 initiator: false,
             });
         }
-        let mut at = now;
+        // The kernel forgets its own initiation when another comes: were both ends to begin at once,
+        // neither would get an answer for five seconds.
+        let mut at = if self.public_key < *key {
+            now
+        } else {
+            now + HIGHER_KEY_WAITS
+        };
         for copy in copies {
             let remote = copy.path.remote;
             if peer.copies.iter().all(|(_, path)| path.remote != remote) {
@@ -161,15 +188,27 @@ impl KernelWorker {
                 at += DIAL_STEP;
             }
         }
-        peer.dialled = true;
         self.dial_due(now);
     }
 
     /// Dials the endpoints whose time has come. Removing and adding a peer in one message is what makes
     /// the kernel send an initiation whenever the last one was.
     pub(super) fn dial_due(&mut self, now: Instant) {
+        if self
+            .peers
+            .values()
+            .all(|peer| peer.next_copy().is_none_or(|at| at > now))
+        {
+            return;
+        }
+        // The far end may have begun meanwhile.
+        self.poll_unless_fresh(now);
         let mut due = Vec::new();
         for (key, peer) in &mut self.peers {
+            if peer.last_receive.is_some_and(|at| now < at + RECENT) {
+                peer.copies.retain(|(at, _)| *at > now);
+                continue;
+            }
             let ready: Vec<_> = peer.copies.extract_if(.., |(at, _)| *at <= now).collect();
             if let Some((_, path)) = ready.last() {
                 due.push((*key, *path));
@@ -185,9 +224,18 @@ impl KernelWorker {
             }
             peer.set_path(Some(path));
             peer.added_again();
+            peer.dialled = true;
+            // What waits for this peer is in there too.
+            self.pending.retain(|change| !message::is_of(change, &key));
             self.pending.push(message::remove(&key));
             self.pending
                 .push(message::add(&peer.spec, Some(path.remote)));
         }
     }
+}
+
+/// True for what will be answered.
+fn is_ping(packet: &[u8]) -> bool {
+    let probe = packet.get(HEADER_BYTES..).and_then(Probe::decode);
+    probe.is_some_and(|probe| probe.kind == ProbeKind::Ping)
 }

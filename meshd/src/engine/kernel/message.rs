@@ -26,7 +26,11 @@ pub(super) fn add(spec: &PeerSpec, endpoint: Option<SocketAddr>) -> WireguardPee
         WireguardPeerAttribute::PresharedKey(preshared_key(spec)),
     ];
     attributes.extend(endpoint.map(WireguardPeerAttribute::Endpoint));
-    attributes.push(WireguardPeerAttribute::PersistentKeepalive(keepalive(spec)));
+    // Without an endpoint the kernel would note an initiation that went nowhere, and refuse the next one
+    // for five seconds.
+    if endpoint.is_some() || spec.mesh_address.is_none() {
+        attributes.push(WireguardPeerAttribute::PersistentKeepalive(keepalive(spec)));
+    }
     attributes.push(prefixes(spec.allowed_ips.iter()));
     WireguardPeer(attributes)
 }
@@ -72,6 +76,32 @@ pub(super) fn as_shown(spec: &PeerSpec) -> PeerReading {
         allowed_ips: spec.allowed_ips.iter().copied().collect(),
         preshared_key: preshared_key(spec),
         ..PeerReading::default()
+    }
+}
+
+/// True if the change is one of that peer.
+pub(super) fn is_of(change: &WireguardPeer, key: &WgPublicKey) -> bool {
+    change
+        .0
+        .iter()
+        .any(|attribute| matches!(attribute, WireguardPeerAttribute::PublicKey(of) if *of == key.0))
+}
+
+/// How many of `changes`, at least one, make a message of at most `most` of them and about `bytes`.
+pub(super) fn fitting(changes: &[WireguardPeer], most: usize, bytes: usize) -> usize {
+    let mut total = 0;
+    let fit = changes.iter().take(most).take_while(|change| {
+        total += change.0.iter().map(estimate).sum::<usize>();
+        total <= bytes
+    });
+    fit.count().max(1)
+}
+
+/// Bytes of an attribute, or a little more.
+fn estimate(attribute: &WireguardPeerAttribute) -> usize {
+    match attribute {
+        WireguardPeerAttribute::AllowedIps(list) => 8 + list.len() * 48,
+        _ => 40,
     }
 }
 
@@ -129,6 +159,15 @@ mod tests {
             matches!(attribute, WireguardPeerAttribute::Flags(flags)
                 if flags.contains(WireguardPeerFlags::ReplaceAllowedIps))
         })
+    }
+
+    #[test]
+    fn many_prefixes_make_smaller_batches() {
+        let small = vec![add(&spec(&["10.1.0.0/16"]), None); 100];
+        assert_eq!(fitting(&small, 64, 60_000), 64);
+        let large = vec![add(&spec(&["10.1.0.0/16"; 500]), None); 100];
+        assert_eq!(fitting(&large, 64, 60_000), 2);
+        assert_eq!(fitting(&large, 64, 1), 1, "goes on whatever the size");
     }
 
     #[test]

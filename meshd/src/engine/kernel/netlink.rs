@@ -4,15 +4,16 @@
 use std::io;
 use std::sync::Arc;
 
+use defguard_wireguard_rs::{Kernel, WGApi, WireguardInterfaceApi as _};
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_generic::{GenlFamily, GenlHeader, GenlMessage};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_wireguard::{WireguardAttribute, WireguardCmd, WireguardMessage, WireguardPeer};
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
 use rtnetlink::sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rtnetlink::sys::{Socket, SocketAddr};
@@ -24,14 +25,22 @@ use super::reading::Reading;
 const RECEIVE_BYTES: usize = 1024 * 1024;
 
 /// The connection.
-#[derive(Debug)]
 pub(super) struct WgNetlink {
     generic: Socket,
     route: Socket,
     family: u16,
     interface: String,
+    library: WGApi<Kernel>,
     sequence: u32,
     counters: Arc<EngineCounters>,
+}
+
+impl std::fmt::Debug for WgNetlink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WgNetlink")
+            .field("interface", &self.interface)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WgNetlink {
@@ -42,6 +51,7 @@ impl WgNetlink {
             route: connected(NETLINK_ROUTE)?,
             family: 0,
             interface: interface.to_owned(),
+            library: WGApi::new(interface).map_err(io::Error::other)?,
             sequence: 0,
             counters,
         };
@@ -66,26 +76,14 @@ impl WgNetlink {
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
     }
 
-    /// Makes the interface; `EEXIST` if there is one of that name.
+    /// Makes the interface, or leaves the one there is, and sets it up.
     pub(super) fn create(&mut self) -> io::Result<()> {
-        let mut link = LinkMessage::default();
-        link.attributes = vec![
-            LinkAttribute::IfName(self.interface.clone()),
-            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Wireguard)]),
-        ];
         count(&self.counters.netlink_link);
-        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        let sequence = self.next_sequence();
-        request(
-            &self.route,
-            RouteNetlinkMessage::NewLink(link),
-            flags,
-            sequence,
-        )
-        .map(|_| ())
+        self.library.create_interface().map_err(io::Error::other)
     }
 
-    /// Deletes the interface.
+    /// Deletes the interface. Not by the library: that one runs programs that undo a DNS configuration, and
+    /// deletes rules that are not ours.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.attributes = vec![LinkAttribute::IfName(self.interface.clone())];
@@ -110,12 +108,14 @@ impl WgNetlink {
     /// Reads the device and all peers. `ENODEV` if there is none.
     pub(super) fn read(&mut self) -> io::Result<Reading> {
         count(&self.counters.netlink_read);
-        let message = self.message(WireguardCmd::GetDevice, Vec::new());
-        let sequence = self.next_sequence();
-        let answers = request(&self.generic, message, NLM_F_REQUEST | NLM_F_DUMP, sequence)?;
-        Ok(Reading::of(
-            answers.into_iter().map(|answer| answer.payload),
-        ))
+        match self.library.read_interface_data() {
+            Ok(host) => Ok(Reading::of(&host)),
+            Err(error) => {
+                // The library does not keep the kernel's number.
+                nix::net::if_::if_nametoindex(self.interface.as_str())?;
+                Err(io::Error::other(error))
+            }
+        }
     }
 
     fn set(&mut self, attributes: Vec<WireguardAttribute>) -> io::Result<()> {

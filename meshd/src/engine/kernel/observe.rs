@@ -9,7 +9,7 @@ use meshd_core::data_plane::EngineEvent;
 use super::super::counters::count;
 use super::super::silence::SilenceWatch;
 use super::reading::{PeerReading, Reading};
-use super::{KernelWorker, message};
+use super::{FRESH, KernelWorker, message};
 
 impl KernelWorker {
     /// Reads and compares.
@@ -27,6 +27,12 @@ impl KernelWorker {
         self.flush();
     }
 
+    pub(super) fn poll_unless_fresh(&mut self, now: Instant) {
+        if now >= self.polled + FRESH {
+            self.poll(now);
+        }
+    }
+
     fn make_again(&mut self) {
         tracing::warn!("somebody deleted the WireGuard interface");
         if let Err(error) = self.make_device() {
@@ -42,7 +48,7 @@ impl KernelWorker {
     }
 
     fn heal_device(&mut self, reading: &Reading) {
-        let right = reading.public_key == Some(self.public_key.0)
+        let right = reading.is_of(&self.private_key)
             && reading.listen_port == self.listen_port
             && reading.mark == self.mark;
         if !right {
@@ -52,6 +58,10 @@ impl KernelWorker {
                 tracing::warn!(%error, "they cannot be set back");
             }
         }
+        if Instant::now() < self.patient_until {
+            return;
+        }
+        self.left.clear();
         for stranger in reading.peers.keys() {
             if !self.peers.contains_key(stranger) {
                 tracing::warn!("somebody added peer {stranger}; it is removed");
@@ -97,7 +107,8 @@ impl KernelWorker {
             && peer.spec.mesh_address.is_some()
             && peer.has_session(now)
         {
-            peer.silent_since.get_or_insert(self.polled);
+            // Sent since the last reading, perhaps just now.
+            peer.silent_since.get_or_insert(now);
         }
         if let Some(since) = peer.silent_since
             && now >= since + SilenceWatch::PATIENCE

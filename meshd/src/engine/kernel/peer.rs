@@ -1,7 +1,7 @@
 //! One peer of the kernel device: what is desired of it, and what was last read.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
@@ -10,10 +10,15 @@ use super::reading::PeerReading;
 
 /// A session lives so long after its handshake (WireGuard's `REJECT_AFTER_TIME`).
 const SESSION_LIFE: Duration = Duration::from_secs(180);
-/// So long without an answer, and packets may go another way to look for one.
+/// A ping so long without an answer, and packets may go another way to look for one; longer where answers
+/// take long.
 const SILENCE: Duration = Duration::from_millis(100);
+/// The same in round trips.
+const SILENCE_TRIPS: u32 = 3;
 /// So long an endpoint is tried before the next.
 const HOP: Duration = Duration::from_millis(120);
+/// Round trips above are not believed: the first of several pings was lost.
+const TRIP_MAX: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
 pub(super) struct KernelPeer {
@@ -31,7 +36,13 @@ pub(super) struct KernelPeer {
     pub(super) silent_since: Option<Instant>,
     /// This node dialled last.
     pub(super) dialled: bool,
+    /// It came with the device; nobody has doubted its session yet.
+    pub(super) adopted: bool,
     hopped: Option<Instant>,
+    /// The first ping that nothing came after.
+    asked: Option<Instant>,
+    /// About the longest round trip of late.
+    trip: Duration,
 }
 
 impl KernelPeer {
@@ -46,8 +57,21 @@ impl KernelPeer {
             last_receive: None,
             silent_since: None,
             dialled: false,
+            adopted: false,
             hopped: None,
+            asked: None,
+            trip: Duration::ZERO,
         }
+    }
+
+    /// Goes on with what an earlier process left in the kernel.
+    pub(super) fn adopt(&mut self, shown: PeerReading) {
+        let age = shown
+            .handshake
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        self.last_handshake = age.and_then(|age| Instant::now().checked_sub(age));
+        self.adopted = true;
+        self.shown = shown;
     }
 
     pub(super) fn allows(&mut self, address: IpAddr) -> bool {
@@ -71,6 +95,7 @@ impl KernelPeer {
         self.last_receive = Some(now);
         self.silent_since = None;
         self.hopped = None;
+        self.asked = None;
     }
 
     pub(super) fn has_session(&self, now: Instant) -> bool {
@@ -78,13 +103,27 @@ impl KernelPeer {
             .is_some_and(|at| now.saturating_duration_since(at) < SESSION_LIFE)
     }
 
+    /// A ping goes out, on whatever path.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.asked.get_or_insert(now);
+    }
+
+    /// A probe came: an answer, if something was asked.
+    pub(super) fn probe_came(&mut self, now: Instant) {
+        if let Some(asked) = self.asked {
+            let trip = now.saturating_duration_since(asked).min(TRIP_MAX);
+            self.trip = trip.max(self.trip * 3 / 4);
+        }
+        self.heard(now);
+    }
+
     /// True if packets may leave the path in use to look for another: nothing answers there, and the
     /// last try has had its time.
     pub(super) fn may_hop(&mut self, now: Instant) -> bool {
-        let silent = self
-            .silent_since
-            .is_some_and(|since| now >= since + SILENCE);
-        let rested = self.hopped.is_none_or(|at| now >= at + HOP);
+        let patience = SILENCE.max(self.trip * SILENCE_TRIPS);
+        let silent = self.asked.is_some_and(|at| now >= at + patience);
+        let rest = HOP.max(self.trip * 2);
+        let rested = self.hopped.is_none_or(|at| now >= at + rest);
         if silent && rested {
             self.hopped = Some(now);
         }
@@ -108,5 +147,43 @@ impl KernelPeer {
             rx_bytes: self.shown.rx_bytes,
             tx_bytes: self.shown.tx_bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_proto::WgPublicKey;
+
+    fn peer() -> KernelPeer {
+        KernelPeer::new(PeerSpec {
+            public_key: WgPublicKey([1; 32]),
+            preshared_key: None,
+            allowed_ips: Vec::new(),
+            mesh_address: None,
+            keepalive: None,
+            endpoint_filter: None,
+        })
+    }
+
+    #[test]
+    fn a_path_is_left_only_after_a_silence_that_is_long_for_it() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut peer = peer();
+        assert!(!peer.may_hop(at(5000)), "nobody asked");
+        peer.ask(at(5000));
+        peer.ask(at(5090));
+        assert!(!peer.may_hop(at(5090)));
+        assert!(peer.may_hop(at(5100)));
+        assert!(!peer.may_hop(at(5150)), "the other way has its time");
+        assert!(peer.may_hop(at(5220)));
+
+        peer.ask(at(6000));
+        peer.probe_came(at(6220));
+        assert!(!peer.may_hop(at(6400)), "an answer came");
+        peer.ask(at(7000));
+        assert!(!peer.may_hop(at(7500)), "answers take long here");
+        assert!(peer.may_hop(at(7901)));
     }
 }

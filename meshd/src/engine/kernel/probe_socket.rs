@@ -8,7 +8,7 @@ use mesh_proto::probe::PROBE_PORT;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// IPv6 and UDP headers before the payload of a packet.
-const HEADER_BYTES: usize = 48;
+pub(super) const HEADER_BYTES: usize = 48;
 /// A probe is shorter.
 const MAX_BYTES: usize = 512;
 

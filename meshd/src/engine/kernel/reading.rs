@@ -1,20 +1,19 @@
-//! What the kernel says of the device and its peers, decoded. Data only.
+//! What the kernel says of the device and its peers. Data only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::time::SystemTime;
 
+use defguard_wireguard_rs::host::Host;
+use defguard_wireguard_rs::peer::Peer;
 use ipnet::IpNet;
-use mesh_proto::WgPublicKey;
-use netlink_packet_wireguard::{
-    WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute, WireguardMessage,
-    WireguardPeer, WireguardPeerAttribute,
-};
+use mesh_proto::{WgPrivateKey, WgPublicKey};
 
 /// The device at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// Its public key, if it has a private one.
-    pub(super) public_key: Option<[u8; 32]>,
+    /// Its key, if it has one.
+    private_key: Option<WgPrivateKey>,
     /// UDP port.
     pub(super) listen_port: u16,
     /// Mark of outer packets; 0 for none.
@@ -28,8 +27,8 @@ pub(super) struct Reading {
 pub(super) struct PeerReading {
     /// Where the kernel sends to.
     pub(super) endpoint: Option<SocketAddr>,
-    /// Seconds and nanoseconds since the Unix epoch; zeros if never.
-    pub(super) handshake: (i64, i64),
+    /// By the wall clock; none if never.
+    pub(super) handshake: Option<SystemTime>,
     /// Bytes received, WireGuard overhead counted.
     pub(super) rx_bytes: u64,
     /// Bytes sent, likewise.
@@ -50,76 +49,79 @@ impl std::fmt::Debug for PeerReading {
 }
 
 impl Reading {
-    /// Puts the messages of one listing together; a peer with many prefixes comes in several.
-    pub(super) fn of(messages: impl Iterator<Item = WireguardMessage>) -> Self {
-        let mut reading = Self::default();
-        for attribute in messages.flat_map(|message| message.attributes) {
-            match attribute {
-                WireguardAttribute::PublicKey(key) => reading.public_key = Some(key),
-                WireguardAttribute::ListenPort(port) => reading.listen_port = port,
-                WireguardAttribute::Fwmark(mark) => reading.mark = mark,
-                WireguardAttribute::Peers(peers) => {
-                    peers.into_iter().for_each(|peer| reading.add(peer));
-                }
-                _ => {}
-            }
+    /// What the library read.
+    pub(super) fn of(host: &Host) -> Self {
+        let key = host.private_key.as_ref();
+        Self {
+            private_key: key.map(|key| WgPrivateKey::from_bytes(key.as_array())),
+            listen_port: host.listen_port,
+            mark: host.fwmark.unwrap_or_default(),
+            peers: host
+                .peers
+                .iter()
+                .map(|(key, peer)| (WgPublicKey(key.as_array()), PeerReading::of(peer)))
+                .collect(),
         }
-        reading
     }
 
-    fn add(&mut self, peer: WireguardPeer) {
-        let key = peer.0.iter().find_map(|attribute| match attribute {
-            WireguardPeerAttribute::PublicKey(key) => Some(WgPublicKey(*key)),
-            _ => None,
-        });
-        let Some(key) = key else { return };
-        let known = self.peers.entry(key).or_default();
-        for attribute in peer.0 {
-            match attribute {
-                WireguardPeerAttribute::Endpoint(endpoint) => known.endpoint = Some(endpoint),
-                WireguardPeerAttribute::LastHandshake(at) => {
-                    known.handshake = (at.seconds, at.nano_seconds);
-                }
-                WireguardPeerAttribute::RxBytes(bytes) => known.rx_bytes = bytes,
-                WireguardPeerAttribute::TxBytes(bytes) => known.tx_bytes = bytes,
-                WireguardPeerAttribute::PresharedKey(key) => known.preshared_key = key,
-                WireguardPeerAttribute::AllowedIps(list) => {
-                    known.allowed_ips.extend(list.iter().filter_map(prefix));
-                }
-                _ => {}
-            }
-        }
+    /// True if the device has that key.
+    pub(super) fn is_of(&self, key: &WgPrivateKey) -> bool {
+        let own = self.private_key.as_ref();
+        own.is_some_and(|own| clamped(own) == clamped(key))
     }
 }
 
-fn prefix(allowed: &WireguardAllowedIp) -> Option<IpNet> {
-    let (mut address, mut length): (Option<IpAddr>, _) = (None, None);
-    for attribute in &allowed.0 {
-        match attribute {
-            WireguardAllowedIpAttr::IpAddr(ip) => address = Some(*ip),
-            WireguardAllowedIpAttr::Cidr(bits) => length = Some(*bits),
-            _ => {}
+/// The key as the kernel keeps it (RFC 7748, 5). Given another one, even an equivalent one, it forgets all
+/// sessions.
+pub(super) fn clamped(key: &WgPrivateKey) -> [u8; 32] {
+    let mut bytes = *key.expose();
+    bytes[0] &= 0xf8;
+    bytes[31] = bytes[31] & 0x7f | 0x40;
+    bytes
+}
+
+impl PeerReading {
+    fn of(peer: &Peer) -> Self {
+        let allowed = peer.allowed_ips.iter();
+        Self {
+            endpoint: peer.endpoint,
+            // The kernel says zero for never.
+            handshake: peer
+                .last_handshake
+                .filter(|at| *at > SystemTime::UNIX_EPOCH),
+            rx_bytes: peer.rx_bytes,
+            tx_bytes: peer.tx_bytes,
+            allowed_ips: allowed
+                .filter_map(|prefix| IpNet::new(prefix.address, prefix.cidr).ok())
+                .collect(),
+            preshared_key: peer
+                .preshared_key
+                .as_ref()
+                .map_or([0; 32], |key| key.as_array()),
         }
     }
-    IpNet::new(address?, length?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use defguard_wireguard_rs::key::Key;
 
     #[test]
-    fn a_peer_in_two_pieces_is_one() {
-        let piece = |prefix: &str| WireguardMessage {
-            cmd: netlink_packet_wireguard::WireguardCmd::SetDevice,
-            attributes: vec![WireguardAttribute::Peers(vec![WireguardPeer(vec![
-                WireguardPeerAttribute::PublicKey([7; 32]),
-                super::super::message::prefixes([prefix.parse().unwrap()].iter()),
-            ])])],
-        };
-        let reading = Reading::of([piece("10.1.0.0/16"), piece("fd00::/64")].into_iter());
+    fn a_peer_without_a_handshake_never_had_one() {
+        let mut host = Host::new(51840, Key::new([3; 32]));
+        let mut peer = Peer::new(Key::new([7; 32]));
+        peer.last_handshake = Some(SystemTime::UNIX_EPOCH);
+        peer.allowed_ips = vec!["10.1.0.0/16".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        host.peers.insert(peer.public_key.clone(), peer);
+        let reading = Reading::of(&host);
         let peer = &reading.peers[&WgPublicKey([7; 32])];
-        assert_eq!(peer.allowed_ips.len(), 2);
-        assert_eq!(reading.peers.len(), 1);
+        assert_eq!((peer.handshake, peer.allowed_ips.len()), (None, 2));
+        assert!(reading.is_of(&WgPrivateKey::from_bytes([3; 32])));
+        let mut kept = Host::new(51840, Key::new(clamped(&WgPrivateKey::from_bytes([3; 32]))));
+        kept.fwmark = Some(1);
+        assert!(Reading::of(&kept).is_of(&WgPrivateKey::from_bytes([3; 32])));
+        assert!(!reading.is_of(&WgPrivateKey::from_bytes([99; 32])));
+        assert!(!Reading::default().is_of(&WgPrivateKey::from_bytes([0; 32])));
     }
 }

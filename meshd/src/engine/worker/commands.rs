@@ -22,7 +22,7 @@ impl Worker {
         for _ in 0..limit {
             match self.inbox.next() {
                 None => return Some(false),
-                Some(Message::Stop) => return None,
+                Some(Message::Stop | Message::Leave) => return None,
                 Some(Message::Mtu(mtu)) => self.tunnel.set_mtu(mtu),
                 Some(Message::Command(command)) => self.carry_out(Instant::now(), command),
                 Some(Message::Snapshot(reply)) => {

@@ -6,25 +6,28 @@ use std::time::Duration;
 use super::verdict::{all_answered, broken, only_mesh_traffic};
 
 use crate::demo::stage::{MARKER, Stage, TUNNEL_LIMIT, pings};
+use mesh_proto::record::BackendKind;
 use nix::sys::signal::Signal;
 
 use crate::demo::{CheckError, Outcome};
-use crate::lab::LabError;
 use crate::lab::ping::{Ping, Stream};
+use crate::lab::{LabError, meshctl};
 
 /// The node that suffers.
 const NODE: &str = "a1";
 /// How long it stays broken, if it is for the lab to mend.
 const BROKEN: Duration = Duration::from_secs(3);
 
-/// `kill -9` of the daemon, which takes the interface with it; later it is started again.
+/// `kill -9` of the daemon, which takes the interface of the userspace engine with it; one of the kernel goes
+/// on. Later it is started again.
 pub(crate) fn killed(stage: &Stage) -> Outcome {
     let seen = watched(stage, || {
         stage.lab.kill(NODE)?;
         thread::sleep(BROKEN);
         stage.lab.start(NODE)
     })?;
-    if seen.lost == 0 {
+    let backend = meshctl::status(stage.lab.machine(NODE)?)?.backend;
+    if seen.lost == 0 && backend == BackendKind::Userspace {
         return broken("no ping was lost while the daemon was dead: nothing was shown");
     }
     Ok(format!("kill -9 on {NODE}: {}", seen.evidence))

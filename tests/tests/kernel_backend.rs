@@ -1,0 +1,302 @@
+//! The kernel backend on a real kernel. The tests themselves are marked as ignored: the last one, which
+//! is not, runs them in the virtual machine, whose kernel has WireGuard.
+//!
+//! Time is emulated there: bounds are generous, and nothing here is about speed.
+
+#![cfg(test)]
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use mesh_proto::record::BackendKind;
+use mesh_tests::lab::capture::Capture;
+use mesh_tests::lab::fixture::{Fixture, PATIENCE};
+use mesh_tests::lab::network::BACKBONE;
+use mesh_tests::lab::ping::{Ping, Stream};
+use mesh_tests::lab::{Lab, Plan, meshctl, wait};
+use mesh_tests::vm::run_ignored_tests;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+const MARKER: [u8; 16] = *b"kernel-in-clear!";
+/// A second address of b1.
+const OTHER: &str = "10.2.0.111";
+/// What a1 must not dial.
+const REFUSED: &str = "198.51.100.66:51840";
+/// All tests of this file in the machine.
+const WITHIN: Duration = Duration::from_secs(1100);
+
+/// Two zones of one node each, with the kernel's WireGuard, all up.
+fn kernel_pair(change: impl FnOnce(&mut Plan)) -> Option<Fixture> {
+    let mut plan = Plan::new(2, 1).unwrap();
+    for name in ["a1", "b1"] {
+        plan.node_mut(name).unwrap().settings = json!({ "wireguard": { "backend": "kernel" } });
+    }
+    change(&mut plan);
+    Fixture::running(plan)
+}
+
+fn wg(lab: &Lab, node: &str, what: &str) -> String {
+    let machine = lab.machine(node).unwrap();
+    machine.run("wg", &["show", "mesh0", what]).unwrap()
+}
+
+fn stream(lab: &Lab) -> Stream {
+    Stream::start(&Ping {
+        interval: Duration::from_millis(10),
+        marker: Some(MARKER),
+        ..Ping::quick(lab.machine("a1").unwrap(), b1(lab))
+    })
+    .unwrap()
+}
+
+fn b1(lab: &Lab) -> IpAddr {
+    lab.plan.node("b1").unwrap().address.into()
+}
+
+/// Waits until a ping from a1 to b1 is answered.
+fn wait_answer(lab: &Lab) {
+    wait::until("an answer from b1", PATIENCE, || {
+        let ping = Ping {
+            count: 1,
+            marker: Some(MARKER),
+            ..Ping::quick(lab.machine("a1").unwrap(), b1(lab))
+        };
+        let score = ping.run().map_err(|error| error.to_string())?;
+        score
+            .perfect()
+            .then_some(())
+            .ok_or_else(|| "silence".to_owned())
+    })
+    .unwrap();
+}
+
+fn assert_nothing_in_clear(capture: Capture) {
+    let frames = capture.finish().unwrap();
+    assert_eq!(frames.containing(&MARKER).count(), 0, "in clear");
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn a_restart_or_a_crash_loses_no_packet_and_no_session() {
+    let Some(fixture) = kernel_pair(|_| {}) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    wait_answer(lab);
+    let before = ["a1", "b1"].map(|node| wg(lab, node, "latest-handshakes"));
+    let pings = stream(lab);
+    for crash in [false, true] {
+        if crash {
+            lab.kill("a1").unwrap();
+        } else {
+            lab.signal("a1", Signal::SIGUSR2).unwrap();
+            assert!(lab.wait_end("a1", PATIENCE).unwrap().success());
+        }
+        lab.start("a1").unwrap();
+        fixture.wait_all().unwrap();
+    }
+    let after = ["a1", "b1"].map(|node| wg(lab, node, "latest-handshakes"));
+    let score = pings.finish().unwrap();
+    assert!(score.sent > 100, "{score:?}");
+    assert!(
+        score.sent - score.received <= 1,
+        "the last may be on its way: {score:?}"
+    );
+    assert_eq!(before, after);
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn what_others_do_to_the_device_is_put_right() {
+    let Some(fixture) = kernel_pair(|_| {}) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    let a1 = lab.machine("a1").unwrap();
+    wait_answer(lab);
+    let capture = Capture::start(lab.machine(BACKBONE).unwrap()).unwrap();
+    a1.run("ip", &["link", "del", "mesh0"]).unwrap();
+    wait_answer(lab);
+
+    let key = meshctl::status(lab.machine("b1").unwrap())
+        .unwrap()
+        .public_key;
+    let stranger = "A".repeat(42) + "E=";
+    let key = key.to_string();
+    let allowed = wg(lab, "a1", "allowed-ips");
+    for change in [
+        ["peer", &key, "remove"].as_slice(),
+        &["peer", &key, "allowed-ips", "10.77.0.0/16"],
+        &["peer", &stranger, "allowed-ips", "10.78.0.0/16"],
+        &["fwmark", "0"],
+    ] {
+        let arguments: Vec<_> = ["set", "mesh0"].iter().chain(change).copied().collect();
+        a1.run("wg", &arguments).unwrap();
+        wait::until("the device as it was", PATIENCE, || {
+            let shown = (wg(lab, "a1", "allowed-ips"), wg(lab, "a1", "fwmark"));
+            let right = shown.0 == allowed && shown.1.trim() == "0x1000";
+            right
+                .then_some(())
+                .ok_or_else(|| format!("{change:?}: {shown:?}"))
+        })
+        .unwrap();
+    }
+    wait_answer(lab);
+    assert_nothing_in_clear(capture);
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn a_dead_path_is_left_without_a_handshake() {
+    let Some(fixture) = kernel_pair(|plan| {
+        let b1 = plan.node_mut("b1").unwrap();
+        b1.extra_addresses = vec![format!("{OTHER}/24").parse().unwrap()];
+    }) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    wait_answer(lab);
+    let in_use = || {
+        let shown = wg(lab, "a1", "endpoints");
+        let endpoint = shown.split_whitespace().nth(1).unwrap_or_default();
+        endpoint
+            .rsplit_once(':')
+            .map(|(ip, _)| ip.to_owned())
+            .unwrap_or_default()
+    };
+    let (dead, before) = (in_use(), wg(lab, "a1", "latest-handshakes"));
+    let router = lab.machine("router-b").unwrap();
+    let rules = format!(
+        "nft add table ip hole; nft add chain ip hole f '{{ type filter hook forward priority 0; }}'; \
+         nft add rule ip hole f ip daddr {dead} udp dport 51840 drop; \
+         nft add rule ip hole f ip saddr {dead} udp sport 51840 drop"
+    );
+    router.script(&rules).unwrap();
+    wait_answer(lab);
+    assert_ne!(in_use(), dead);
+    assert_eq!(wg(lab, "a1", "latest-handshakes"), before);
+}
+
+/// Delay, jitter, loss and reordering, each way. Both backends: the machine's kernel has netem.
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn a_bad_network_is_borne() {
+    for backend in ["kernel", "userspace"] {
+        let Some(fixture) = kernel_pair(|plan| {
+            for name in ["a1", "b1"] {
+                let settings = json!({ "wireguard": { "backend": backend } });
+                plan.node_mut(name).unwrap().settings = settings;
+            }
+        }) else {
+            return;
+        };
+        let lab = &fixture.lab;
+        wait_answer(lab);
+        let before = wg(lab, "a1", "latest-handshakes");
+        for (router, disorder) in [
+            ("router-a", "delay 40ms 15ms loss 2%"),
+            ("router-b", "delay 20ms reorder 20% 50%"),
+        ] {
+            let netem = format!("tc qdisc add dev wan root netem {disorder}");
+            lab.machine(router).unwrap().script(&netem).unwrap();
+        }
+        let ping = Ping {
+            count: 200,
+            interval: Duration::from_millis(50),
+            marker: Some(MARKER),
+            ..Ping::quick(lab.machine("a1").unwrap(), b1(lab))
+        };
+        let score = ping.run().unwrap();
+        // 2 % of the requests are lost; a tunnel that is given up loses them all.
+        assert!(score.received >= 160, "{backend}: {score:?}");
+        assert_eq!(
+            meshctl::status(lab.machine("a1").unwrap())
+                .unwrap()
+                .peers_up,
+            1
+        );
+        assert_eq!(wg(lab, "a1", "latest-handshakes"), before, "{backend}");
+    }
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn a_refused_endpoint_is_left_at_once() {
+    let Some(fixture) = kernel_pair(|plan| {
+        let dialled = json!({
+            "wireguard": { "backend": "kernel" },
+            "filters": { "peerEndpoints": ["0.0.0.0/0", "::/0", "!198.51.100.66"] },
+        });
+        plan.node_mut("a1").unwrap().settings = dialled;
+    }) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    wait_answer(lab);
+    let key = meshctl::status(lab.machine("b1").unwrap())
+        .unwrap()
+        .public_key;
+    let a1 = lab.machine("a1").unwrap();
+    let set = [
+        "set",
+        "mesh0",
+        "peer",
+        &key.to_string(),
+        "endpoint",
+        REFUSED,
+    ];
+    a1.run("wg", &set).unwrap();
+    wait::until("another endpoint", Duration::from_secs(2), || {
+        let shown = wg(lab, "a1", "endpoints");
+        (!shown.contains(REFUSED)).then_some(()).ok_or(shown)
+    })
+    .unwrap();
+    wait_answer(lab);
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn status_says_what_wg_says_and_a_restart_changes_the_backend() {
+    let Some(fixture) = kernel_pair(|_| {}) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    let a1 = lab.machine("a1").unwrap();
+    wait_answer(lab);
+    let peers = meshctl::peers(a1).unwrap().peers;
+    let peer = &peers[0];
+    let endpoint = peer.endpoint.unwrap().to_string();
+    assert!(wg(lab, "a1", "endpoints").contains(&endpoint), "{endpoint}");
+    let shown = wg(lab, "a1", "latest-handshakes");
+    let seconds: u64 = shown.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let handshake = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    assert!(handshake.elapsed().unwrap() < Duration::from_secs(180));
+
+    for (configured, kind, reason) in [
+        (
+            "userspace",
+            BackendKind::Userspace,
+            "set by wireguard.backend",
+        ),
+        ("kernel", BackendKind::Kernel, "set by wireguard.backend"),
+    ] {
+        lab.signal("a1", Signal::SIGUSR2).unwrap();
+        assert!(lab.wait_end("a1", PATIENCE).unwrap().success());
+        lab.configure("a1", &json!({ "wireguard": { "backend": configured } }))
+            .unwrap();
+        lab.start("a1").unwrap();
+        fixture.wait_all().unwrap();
+        wait_answer(lab);
+        let status = meshctl::status(a1).unwrap();
+        assert_eq!(
+            (status.backend, status.backend_reason.as_str()),
+            (kind, reason)
+        );
+    }
+}
+
+#[test]
+fn in_the_virtual_machine() {
+    run_ignored_tests(WITHIN);
+}
