@@ -21,13 +21,13 @@ use tokio_util::task::TaskTracker;
 
 pub use gateway::{EtcdError, Gateway};
 
-use crate::registry::Write;
+use crate::registry::{Batch, Now, Registry, Terms, Write};
 use crate::shared::Shared;
 use crate::store::Identity;
 use crate::writer::Job;
 use follower::{follow, load};
-use gateway::text;
-use layout::{META, number};
+use gateway::{WatchLine, text};
+use layout::{META, changes, number};
 use worker::Worker;
 
 /// How long a start waits for etcd.
@@ -150,6 +150,33 @@ async fn open_once(gateway: &Gateway, fresh: Meta) -> Result<Opened, EtcdError> 
         writes,
         revision,
     })
+}
+
+/// True if a replica can read `line` of etcd's watch; it is also told apart what it changes. For fuzzing.
+#[must_use]
+pub fn is_watch_line(line: &[u8]) -> bool {
+    const NONE: Terms = Terms {
+        lease_ms: 0,
+        retention_ms: 0,
+        min_retention_ms: 0,
+        seen_granularity_ms: 0,
+        report_interval_ms: 0,
+        max_members: 0,
+        max_clusters: 0,
+        max_bytes: 0,
+    };
+    let Ok(line) = serde_json::from_slice::<WatchLine>(line) else {
+        return false;
+    };
+    let mut registry = Registry::new(NONE, 1);
+    registry.passed(1);
+    let now = Now {
+        mono_ms: 0,
+        wall_ms: 0,
+    };
+    let writes = changes(&registry, &line.result.events, now.wall_ms);
+    registry.apply(Batch::decided(writes), now);
+    line.error.is_none()
 }
 
 fn decode_meta(value: &[u8]) -> Option<Meta> {

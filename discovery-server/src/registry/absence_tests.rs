@@ -76,3 +76,34 @@ fn what_a_watcher_missed_in_an_hour_comes_in_one_answer() {
     assert_eq!((count("\"member\",\"rev"), count("\"stale\"")), (10, 5));
     assert_eq!(page.lines.len(), 15);
 }
+
+#[test]
+fn members_that_were_found_stale_at_once_are_all_told_and_kept_apart() {
+    let mut registry = Registry::new(TERMS, 1);
+    registry.passed(9);
+    let stale = |member| {
+        let found = submission(member, EnvelopeKind::Record, 1);
+        let stored = Stored {
+            bytes: found.bytes,
+            kind: found.kind,
+            sequence: found.sequence,
+            fresh: false,
+            changed: 9,
+            recorded: 3,
+            seen_ms: at(0).wall_ms,
+        };
+        Write::Member(found.key, stored)
+    };
+    let count = MAX_PAGE as u8 + 50;
+    registry.apply(Batch::decided((0..count).map(stale).collect()), at(0));
+    let cluster = record(0, 1).key.cluster;
+    let told = |registry: &Registry| {
+        let page = registry.page(cluster, 0, 0, at(0));
+        assert!(page.complete);
+        (page.lines.len(), page.upto)
+    };
+    assert_eq!(told(&registry), (usize::from(count), 9));
+    let again = Batch::decided(vec![Write::Forget(record(7, 1).key)]);
+    registry.apply(again, at(0));
+    assert_eq!(told(&registry), (usize::from(count) - 1, 9));
+}

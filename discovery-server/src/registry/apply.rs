@@ -122,14 +122,16 @@ impl Registry {
         self.deadlines.insert((entry.deadline, key));
         let cluster = self.cluster_mut(key.cluster, now);
         cluster.n = cluster.n.max(entry.stored.changed);
-        cluster.by_change.insert(entry.stored.changed, key.member);
+        let place = (entry.stored.changed, key.member);
+        cluster.by_change.insert(place);
         cluster.members.insert(key.member, entry);
     }
 
     fn take(&mut self, key: Key) -> Option<Entry> {
         let cluster = self.clusters.get_mut(&key.cluster)?;
         let entry = cluster.members.remove(&key.member)?;
-        cluster.by_change.remove(&entry.stored.changed);
+        let place = (entry.stored.changed, key.member);
+        cluster.by_change.remove(&place);
         self.deadlines.remove(&(entry.deadline, key));
         self.members -= 1;
         self.bytes -= entry.bytes();

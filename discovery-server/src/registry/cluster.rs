@@ -1,7 +1,7 @@
 //! One cluster in memory: its members, indexed by id and by the revision of their last change.
 //! Deciding what may change is the registry's part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh_proto::discovery::{EncodedEnvelope, MemberLine, Revision, WatchEvent};
@@ -50,7 +50,8 @@ pub(super) struct Cluster {
     pub(super) members: BTreeMap<MemberId, Entry>,
     /// Last change of each member, in order. What lies after a revision is exactly what a watcher
     /// that resumes there has missed, so no history needs to be kept.
-    pub(super) by_change: BTreeMap<u64, MemberId>,
+    /// A revision is that of one member, except where several were found stale at once.
+    pub(super) by_change: BTreeSet<(u64, MemberId)>,
     pub(super) n: u64,
 }
 
@@ -69,7 +70,7 @@ impl Cluster {
     pub(super) const fn new(n: u64) -> Self {
         Self {
             members: BTreeMap::new(),
-            by_change: BTreeMap::new(),
+            by_change: BTreeSet::new(),
             n,
         }
     }
@@ -78,21 +79,25 @@ impl Cluster {
     /// reader has every record up to `base` already, so that the end of a lease needs no record again.
     pub(super) fn page(&self, epoch: u64, range: (u64, u64), limit: usize, now_ms: u64) -> Page {
         let (base, after) = range;
-        let mut changed = self.by_change.range(after + 1..).peekable();
+        let first = (after + 1, MemberId([0; 32]));
+        let mut changed = self.by_change.range(first..).peekable();
         let mut lines: Vec<Bytes> = Vec::new();
         let (mut upto, mut bytes) = (after, 0);
-        while lines.len() < limit
-            && let Some((n, member)) = changed.peek()
-        {
+        while let Some((n, member)) = changed.peek() {
+            // Members of one revision come together: whoever resumes there has all of them.
+            let may_end = *n != upto;
+            if lines.len() >= limit && may_end {
+                break;
+            }
             if let Some(entry) = self.members.get(member) {
-                let line = line_of(epoch, entry, **member, base, now_ms);
+                let line = line_of(epoch, entry, *member, base, now_ms);
                 bytes += line.len();
-                if bytes > MAX_PAGE_BYTES && !lines.is_empty() {
+                if bytes > MAX_PAGE_BYTES && !lines.is_empty() && may_end {
                     break;
                 }
                 lines.push(line);
             }
-            upto = **n;
+            upto = *n;
             changed.next();
         }
         let complete = changed.peek().is_none();

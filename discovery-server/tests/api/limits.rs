@@ -144,3 +144,40 @@ async fn headers_and_bodies_have_bounds() {
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
     server.stop().await;
 }
+
+/// Ten seconds each, at the same time.
+#[tokio::test]
+async fn who_sends_slowly_is_cut_off() {
+    let server = TestServer::start();
+    let client = Client::connect(&server.url()).await;
+    let node = Node::new(1, 1);
+    let (path, body) = (node.path(), node.record(1));
+    let mut request = format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n");
+    for (name, value) in client.headers(&node.keys, "PUT", &path, &body) {
+        request += &format!("{name}: {value}\r\n");
+    }
+    let slow_body = async {
+        let mut stream = TcpStream::connect(server.server.address()).await.unwrap();
+        stream
+            .write_all((request + "\r\n").as_bytes())
+            .await
+            .unwrap();
+        stream.write_all(&body[..1]).await.unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 400");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (_, files) = crate::tls::certificate(directory.path());
+    let with_tls = TestServer::start_with(|settings| settings.tls = Some(files));
+    let silent_handshake = async {
+        let mut stream = TcpStream::connect(with_tls.server.address()).await.unwrap();
+        assert!(matches!(stream.read(&mut [0; 9]).await, Ok(0) | Err(_)));
+    };
+    let both = async { tokio::join!(slow_body, silent_handshake) };
+    tokio::time::timeout(PATIENCE, both)
+        .await
+        .expect("both are cut off");
+    server.stop().await;
+    with_tls.stop().await;
+}

@@ -8,7 +8,7 @@ use reqwest::Certificate;
 
 use crate::client::{Client, Node, TestServer};
 
-fn certificate(directory: &Path) -> (String, (PathBuf, PathBuf)) {
+pub(crate) fn certificate(directory: &Path) -> (String, (PathBuf, PathBuf)) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let files = (directory.join("cert.pem"), directory.join("key.pem"));

@@ -22,12 +22,14 @@ use meshd_core::persistent::PersistentState;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 19] = [
+    ("backup", backup),
     ("coalesce", coalesce),
     ("config", config),
     ("datagram", datagram),
     ("disk_cache", disk_cache),
     ("envelope", envelope),
+    ("etcd_line", etcd_line),
     ("filter", filter),
     ("inner_packet", inner_packet),
     ("probe", probe),
@@ -45,6 +47,22 @@ pub const TARGETS: [(&str, Target); 17] = [
 /// Requests of the UAPI socket. Those with an unknown first line are requests too.
 pub fn uapi(bytes: &[u8]) -> bool {
     meshd::engine::is_uapi_request(bytes)
+}
+
+/// The file of `discovery-server restore`.
+pub fn backup(bytes: &[u8]) -> bool {
+    let Ok((identity, rows)) = discovery_server::backup::read(bytes) else {
+        return false;
+    };
+    let mut again = Vec::new();
+    discovery_server::backup::write(identity, &rows, &mut again).expect("memory takes it");
+    assert!(bytes.starts_with(&again), "one form only");
+    true
+}
+
+/// A line of etcd's watch, as a replica of the discovery server reads it.
+pub fn etcd_line(bytes: &[u8]) -> bool {
+    discovery_server::etcd::is_watch_line(bytes)
 }
 
 /// The cluster that valid seeds belong to.

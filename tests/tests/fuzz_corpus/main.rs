@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod seeds;
+mod server_seeds;
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(
     unreachable_pub,
@@ -48,7 +49,7 @@ fn target(name: &str) -> Target {
 #[test]
 fn seeds_are_those_of_today() {
     let write = std::env::var_os("UPDATE_CORPUS").is_some();
-    for (target, name, bytes) in seeds::seeds() {
+    for (target, name, bytes) in seeds::seeds().into_iter().chain(server_seeds::seeds()) {
         let path = corpus().join(target).join(name);
         if write {
             fs::create_dir_all(path.parent().unwrap()).unwrap();

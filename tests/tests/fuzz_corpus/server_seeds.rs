@@ -1,0 +1,92 @@
+//! Seeds of the formats that only the discovery server reads: backups, and what etcd sends.
+
+use discovery_server::backup;
+use discovery_server::registry::{Key, Stored, StoredReport, Write};
+use discovery_server::store::Identity;
+use mesh_proto::discovery::EncodedEnvelope;
+use mesh_proto::envelope::Contents;
+use mesh_proto::{Envelope, EnvelopeKind, IdentityKey, Sequence, ServerId, VerifiedEnvelope};
+use serde_json::json;
+
+use crate::targets::keys;
+
+type Seed = (&'static str, &'static str, Vec<u8>);
+
+pub(crate) fn seeds() -> Vec<Seed> {
+    let mut seeds = backups();
+    seeds.extend(etcd_lines());
+    seeds
+}
+
+fn envelope(kind: EnvelopeKind) -> VerifiedEnvelope {
+    let contents = Contents {
+        kind,
+        sequence: Sequence(7),
+        plaintext: b"{}",
+    };
+    let identity = IdentityKey::from_seed(&[2; 32]);
+    Envelope::seal(&keys(), &identity, contents, [3; 24]).expect("a small envelope")
+}
+
+fn backups() -> Vec<Seed> {
+    let (record, report) = (
+        envelope(EnvelopeKind::Record),
+        envelope(EnvelopeKind::Report),
+    );
+    let key = Key {
+        cluster: record.cluster(),
+        member: record.member(),
+    };
+    let stored = Stored {
+        bytes: record.encode().into(),
+        kind: EnvelopeKind::Record,
+        sequence: Sequence(7),
+        fresh: true,
+        changed: 12,
+        recorded: 11,
+        seen_ms: 1_800_000_000_000,
+    };
+    let told = StoredReport {
+        bytes: report.encode().into(),
+        sequence: Sequence(7),
+        at_ms: 1_800_000_000_000,
+    };
+    let identity = Identity {
+        server: ServerId([4; 16]),
+        epoch: 5,
+    };
+    let mut bytes = Vec::new();
+    let rows = [Write::Member(key, stored), Write::Report(key, told)];
+    backup::write(identity, &rows, &mut bytes).expect("memory takes it");
+    let cut = bytes[..bytes.len() - 9].to_vec();
+    vec![("backup", "ok-two-rows", bytes), ("backup", "bad-cut", cut)]
+}
+
+fn etcd_lines() -> Vec<Seed> {
+    let record = envelope(EnvelopeKind::Record);
+    let path = format!("mesh/v1/m/{}/{}", record.cluster(), record.member());
+    let text = |bytes: &[u8]| EncodedEnvelope::from_bytes(bytes).0;
+    let key = |part: &str| text(format!("{path}/{part}").as_bytes());
+    let line = |events: serde_json::Value| {
+        let line = json!({ "result": { "header": { "revision": "9" }, "events": events } });
+        line.to_string().into_bytes()
+    };
+    let put = json!({ "kv": { "key": key("record"), "value": text(&record.encode()), "mod_revision": "8" } });
+    let live = json!({ "kv": { "key": key("live"), "mod_revision": "8", "lease": "77" } });
+    let gone = json!({ "type": "DELETE", "kv": { "key": key("live"), "mod_revision": "9" } });
+    let number = json!({ "kv": { "key": key("live"), "mod_revision": 9 } });
+    vec![
+        ("etcd_line", "ok-record", line(json!([put, live]))),
+        (
+            "etcd_line",
+            "ok-lease-ended",
+            line(json!([put, live, gone])),
+        ),
+        ("etcd_line", "bad-number", line(json!([number]))),
+        (
+            "etcd_line",
+            "bad-error",
+            br#"{"error":{"grpc_code":14,"message":"no leader"}}"#.to_vec(),
+        ),
+    ]
+}
