@@ -37,11 +37,42 @@ pub fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(out)
 }
 
+/// The first eight bytes as a number: it orders as the bytes do.
+pub(crate) fn first_number(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// Orders a newtype around an array as its bytes do. Nearly always the first eight of them decide, and a
+/// number is compared faster than a slice: maps by id or key are walked for every packet of a probe.
+macro_rules! order_by_bytes {
+    ($name:ident) => {
+        impl Ord for $name {
+            #[inline]
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                $crate::ids::first_number(&self.0)
+                    .cmp(&$crate::ids::first_number(&other.0))
+                    .then_with(|| self.0.cmp(&other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+    };
+}
+pub(crate) use order_by_bytes;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name(pub [u8; $len]);
+
+        order_by_bytes!($name);
 
         impl $name {
             /// The raw bytes.
@@ -140,7 +171,24 @@ impl fmt::Display for Sequence {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Caches on disk and lists on screens keep the order of the bytes.
+        #[test]
+        fn ids_order_as_their_bytes_do(
+            (a, b) in (any::<[u8; 32]>(), any::<[u8; 32]>()),
+            same in 0_usize..=32,
+        ) {
+            let mut b = b;
+            b[..same].copy_from_slice(&a[..same]);
+            prop_assert_eq!(MemberId(a).cmp(&MemberId(b)), a.cmp(&b));
+            let keys = (crate::WgPublicKey(a), crate::WgPublicKey(b));
+            prop_assert_eq!(keys.0.cmp(&keys.1), a.cmp(&b));
+        }
+    }
 
     #[test]
     fn hex_round_trip_and_refusals() {

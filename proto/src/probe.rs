@@ -140,7 +140,11 @@ impl Probe {
     #[must_use]
     pub fn padded_packet(&self, source: Ipv6Addr, destination: Ipv6Addr, bytes: usize) -> Vec<u8> {
         let bytes = bytes.clamp(PROBE_PACKET_BYTES, usize::from(u16::MAX));
-        let mut payload = self.encode().to_vec();
+        let probe = self.encode();
+        if bytes == PROBE_PACKET_BYTES {
+            return probe_packet(&probe, source, destination);
+        }
+        let mut payload = probe.to_vec();
         payload.resize(bytes - IPV6_HEADER_BYTES - UDP_HEADER_BYTES, 0);
         probe_packet(&payload, source, destination)
     }

@@ -17,6 +17,7 @@ mod node;
 mod oracle;
 mod packet;
 mod plan;
+pub mod recovery;
 mod scenario;
 mod seam;
 mod time;

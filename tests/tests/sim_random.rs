@@ -36,11 +36,59 @@ fn run(seeds: Range<u64>, size: Size) -> (String, usize) {
     (failures, checked)
 }
 
+/// A bound that is broken on purpose: the seed is printed, and what is left of the scenario is little and
+/// fails in the same way.
+#[test]
+fn a_failing_seed_is_shrunk() {
+    let bounds = Bounds {
+        switches_per_minute: 0,
+        ..Bounds::default()
+    };
+    let mut scenarios = (0..).map(|seed| Scenario::draw(seed, Size::default(), bounds));
+    let (whole, violation) = scenarios
+        .by_ref()
+        .take(50)
+        .find_map(|scenario| Some((scenario.clone(), scenario.run().violation?)))
+        .expect("some seed switches");
+    assert_eq!(violation.kind, "flapping");
+    let small = whole.shrink();
+    let again = small.run().violation.expect("it still fails");
+    assert_eq!(again.kind, violation.kind);
+    assert!(small.steps.len() <= 2, "{small}");
+    let seed = whole.plan.seed;
+    assert_eq!(small.plan.seed, seed);
+    assert!(
+        small.to_string().contains(&format!("seed {seed},")),
+        "{small}"
+    );
+    let rerun = Scenario {
+        bounds,
+        ..Scenario::draw(seed, Size::default(), bounds)
+    };
+    assert_eq!(
+        rerun.run().violation,
+        Some(violation),
+        "the seed says it all"
+    );
+}
+
 #[test]
 fn userspace_meshes_recover() {
     let (failures, checked) = run(seeds(0..20), Size::default());
     assert!(failures.is_empty(), "{failures}");
     assert!(checked > 100, "the oracle was certain of {checked} pairs");
+}
+
+/// Leaves and joins on the same host, restarts of all at once, MTU holes, outages while addresses change.
+#[test]
+fn rare_disturbances_heal_too() {
+    let size = Size {
+        wide: true,
+        ..Size::default()
+    };
+    let (failures, checked) = run(seeds(1000..1010), size);
+    assert!(failures.is_empty(), "{failures}");
+    assert!(checked > 50, "the oracle was certain of {checked} pairs");
 }
 
 /// Seed 66: the engine had taken a path with the local address a packet came to, the core knew that path

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mesh_tests::sim::{Area, Bounds, Fault, Memory, NatKind, NodePlan, Plan, World};
+use mesh_tests::recovery::report::nearest_rank;
+use mesh_tests::sim::recovery::{Strike, measure};
+use mesh_tests::sim::{Area, Bounds, Fault, Memory, Mode, NatKind, NodePlan, Plan, World};
 
 const TICK: Duration = Duration::from_millis(5);
 
@@ -150,6 +152,36 @@ fn a_kernel_peer_and_a_userspace_peer_talk() {
     assert!(there.max(back) < seconds(6), "{there:?} {back:?}");
     world.settle().expect("all talk");
     assert_eq!(world.able_pairs(), 3);
+}
+
+/// DESIGN section 12, the kernel's row, each way.
+#[test]
+fn kernel_peers_leave_a_black_hole() {
+    let row = measure(Strike::BlackholeBoth, Mode::Kernel, 50).expect("nothing goes wrong");
+    assert_eq!(row.unrecovered, 0);
+    for (direction, samples) in &row.directions {
+        let mut sorted = samples.clone();
+        sorted.sort_by(f64::total_cmp);
+        let [p50, p99] = [50, 99].map(|rank| nearest_rank(&sorted, rank).expect("samples"));
+        println!("blackhole-both, kernel, {direction}: p50 {p50} ms, p99 {p99} ms");
+        assert!(p50 <= 350.0, "{direction} p50 {p50} ms");
+        assert!(p99 <= 700.0, "{direction} p99 {p99} ms");
+    }
+    assert_eq!(row.samples_ms.len(), 100);
+}
+
+/// All servers are down when an address changes: peers hear of it through the tunnels.
+#[test]
+fn an_address_changes_in_the_dark() {
+    let mut world = world(&pair());
+    let fault = Fault::Dark {
+        node: 1,
+        interface: 0,
+        time: seconds(600),
+    };
+    let [there, back] = outage(&mut world, &fault, seconds(60));
+    println!("address-replaced without discovery: {there:?} {back:?}");
+    assert!(there.max(back) < seconds(1), "{there:?} {back:?}");
 }
 
 /// DESIGN section 12: no path switch, nobody torn down.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use mesh_tests::sim::{Bounds, Scenario, Size};
+use mesh_tests::recovery::report::Report;
+use mesh_tests::sim::recovery::{Strike, measure};
+use mesh_tests::sim::{Bounds, Mode, Outcome, Scenario, Size};
 
 /// Runs the simulator.
 #[derive(Debug, Parser)]
@@ -32,8 +34,29 @@ enum Command {
         /// One node in so many runs the kernel's WireGuard; 0: none.
         #[arg(long, default_value_t = 0)]
         kernel_every: usize,
+        /// With leaves and joins, restarts of all, holes and outages while addresses change.
+        #[arg(long)]
+        wide: bool,
+        /// Whoever can talk does so within so many seconds.
+        #[arg(long)]
+        talk_within: Option<u64>,
+        /// At most so many changes of path of one peer in a minute.
+        #[arg(long)]
+        switches: Option<usize>,
     },
-    /// Many nodes with churn and faults.
+    /// Strikes a pair with two ways and measures, as `mesh-lab recovery` does, in virtual time.
+    Recovery {
+        /// Its WireGuard.
+        #[arg(long, default_value = "userspace")]
+        backend: Backend,
+        /// One scenario by name; all of them if not given.
+        #[arg(long)]
+        scenario: Option<String>,
+        /// Each gives a sample per direction.
+        #[arg(long, default_value_t = 100)]
+        repetitions: u64,
+    },
+    /// Many nodes with churn and faults; by default a hundred for a virtual hour.
     Churn {
         /// How many.
         #[arg(default_value_t = 100)]
@@ -44,7 +67,19 @@ enum Command {
         /// Seed.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Runs it twice; both must go the same way.
+        #[arg(long)]
+        twice: bool,
+        /// Fails if a run takes longer, in seconds of this machine.
+        #[arg(long)]
+        within: Option<u64>,
     },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Backend {
+    Userspace,
+    Kernel,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,28 +90,92 @@ fn main() -> anyhow::Result<()> {
             nodes,
             steps,
             kernel_every,
+            wide,
+            talk_within,
+            switches,
         } => {
             let size = Size {
                 nodes,
                 steps,
                 kernel_every,
+                wide,
             };
-            let failed = (from..to).filter(|seed| fails(*seed, size)).count();
+            let usual = Bounds::default();
+            let bounds = Bounds {
+                talk_within: talk_within.map_or(usual.talk_within, Duration::from_secs),
+                switches_per_minute: switches.unwrap_or(usual.switches_per_minute),
+                ..usual
+            };
+            let failed = (from..to).filter(|seed| fails(*seed, size, bounds)).count();
             anyhow::ensure!(failed == 0, "{failed} seeds fail");
             Ok(())
         }
-        Command::Churn { nodes, steps, seed } => {
-            let began = Instant::now();
-            let outcome = Scenario::churn(seed, nodes, steps, Duration::from_secs(19)).run();
-            say(&format!("{outcome:?} in {:?}", began.elapsed()))?;
-            anyhow::ensure!(outcome.violation.is_none(), "a violation");
+        Command::Recovery {
+            backend,
+            scenario,
+            repetitions,
+        } => recovery(backend, scenario.as_deref(), repetitions),
+        Command::Churn {
+            nodes,
+            steps,
+            seed,
+            twice,
+            within,
+        } => {
+            let scenario = Scenario::churn(seed, nodes, steps, Duration::from_secs(19));
+            let first = timed(&scenario, within)?;
+            if twice {
+                let second = timed(&scenario, within)?;
+                anyhow::ensure!(first == second, "the same seed went another way");
+            }
             Ok(())
         }
     }
 }
 
-fn fails(seed: u64, size: Size) -> bool {
-    let scenario = Scenario::draw(seed, size, Bounds::default());
+fn recovery(backend: Backend, scenario: Option<&str>, repetitions: u64) -> anyhow::Result<()> {
+    let mode = match backend {
+        Backend::Userspace => Mode::Userspace,
+        Backend::Kernel => Mode::Kernel,
+    };
+    let mut report = Report::default();
+    for strike in Strike::ALL {
+        if scenario.is_some_and(|name| name != strike.name()) {
+            continue;
+        }
+        let row = measure(strike, mode, repetitions);
+        let row = row.map_err(|violation| anyhow::anyhow!("{}: {violation}", strike.name()))?;
+        report.scenarios.push(row);
+    }
+    anyhow::ensure!(!report.scenarios.is_empty(), "no scenario has that name");
+    say(report.table().trim_end())
+}
+
+/// Runs a scenario that must not fail, nor take longer than so many seconds.
+fn timed(scenario: &Scenario, within: Option<u64>) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let outcome = scenario.run();
+    let took = began.elapsed();
+    let Outcome {
+        trace,
+        time,
+        violation,
+        checked,
+    } = &outcome;
+    let nodes = scenario.plan.nodes.len();
+    say(&format!(
+        "{nodes} nodes, {time:?} of virtual time in {took:?}, {checked} pairs checked, trace {trace:016x}"
+    ))?;
+    if let Some(violation) = violation {
+        anyhow::bail!("{violation}\n{scenario}");
+    }
+    let late = within.is_some_and(|seconds| took > Duration::from_secs(seconds));
+    anyhow::ensure!(!late, "it took {took:?}");
+    Ok(outcome)
+}
+
+fn fails(seed: u64, size: Size, bounds: Bounds) -> bool {
+    let scenario = Scenario::draw(seed, size, bounds);
     let Some(violation) = scenario.run().violation else {
         return false;
     };

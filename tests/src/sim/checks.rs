@@ -1,6 +1,6 @@
 //! Checks: what must never happen, looked at while it might. The first violation ends a run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -104,6 +104,8 @@ pub(super) struct Checks {
     /// What members have said of themselves, in order. Others may hear of it through tunnels before
     /// any server tells them.
     said: BTreeMap<MemberId, Vec<Known>>,
+    /// Members that have said they leave: others may have heard of that, too.
+    left: BTreeSet<MemberId>,
     /// Counts of event kinds of all nodes.
     pub(super) events: BTreeMap<&'static str, u64>,
     first: Option<Violation>,
@@ -117,6 +119,7 @@ impl Checks {
             meters: vec![Meter::default(); nodes],
             peers: BTreeMap::new(),
             said: BTreeMap::new(),
+            left: BTreeSet::new(),
             events: BTreeMap::new(),
             first: None,
         }
@@ -244,6 +247,9 @@ impl Checks {
             self.violate(at, "sequence_back", what);
         }
         node.highest = Some(sequence);
+        if envelope.kind() == EnvelopeKind::Left {
+            self.left.insert(node.id);
+        }
         if let Some(record) = opened(envelope, keys) {
             let said = self.said.entry(node.id).or_default();
             said.push(Known { sequence, record });
@@ -300,7 +306,7 @@ impl Checks {
             .note(at, node.index, 15, network.routes.len() as u64);
         let table = Table::new(network);
         let mut exposed = Vec::new();
-        for (id, known) in &node.known {
+        for (id, known) in node.known.iter().filter(|(id, _)| !self.left.contains(id)) {
             // What was taken back since may be forgotten already.
             let said = self.said.get(id).map_or(&[][..], Vec::as_slice);
             let later = said.iter().rev();

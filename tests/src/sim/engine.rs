@@ -4,11 +4,13 @@
 //! at most every 5 s, one initiation under way).
 
 mod inbound;
+mod kernel;
 mod outbound;
 mod peer;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::Ipv6Addr;
 use std::time::Instant;
 
@@ -17,6 +19,7 @@ use ipnet::IpNet;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{EngineCommand, EngineEvent, PathId, PeerSpec, TrafficClass};
 
+use self::kernel::Readings;
 use self::peer::Peer;
 use super::chance::Chance;
 use super::packet::{Packet, user_packet};
@@ -66,6 +69,26 @@ pub(super) struct Tick {
     pub(super) wall_ns: u64,
 }
 
+/// Receiver indices are random numbers, and their own hash.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Engine {
     key: WgPublicKey,
@@ -73,11 +96,12 @@ pub(super) struct Engine {
     mode: Mode,
     peers: BTreeMap<WgPublicKey, Peer>,
     /// Whose a receiver index is; entries may be out of date.
-    owners: HashMap<u64, WgPublicKey>,
+    owners: HashMap<u64, WgPublicKey, BuildHasherDefault<AsItIs>>,
     prefixes: BTreeMap<IpNet, WgPublicKey>,
     timers: BTreeSet<(Instant, WgPublicKey)>,
-    armed: BTreeMap<WgPublicKey, Instant>,
     chance: Chance,
+    /// Of the kernel's device.
+    readings: Option<Readings>,
     pub(super) out: Output,
 }
 
@@ -93,11 +117,11 @@ impl Engine {
             mesh_address,
             mode,
             peers: BTreeMap::new(),
-            owners: HashMap::new(),
+            owners: HashMap::default(),
             prefixes: BTreeMap::new(),
             timers: BTreeSet::new(),
-            armed: BTreeMap::new(),
             chance,
+            readings: None,
             out: Output::default(),
         }
     }
@@ -106,8 +130,9 @@ impl Engine {
         match command {
             EngineCommand::SetPeer(spec) => self.set_peer(*spec),
             EngineCommand::RemovePeer(key) => {
-                if self.peers.remove(&key).is_none() {
-                    self.fault(format!("removed a stranger {key}"));
+                match self.peers.remove(&key) {
+                    None => self.fault(format!("removed a stranger {key}")),
+                    Some(peer) => self.disarm(key, peer.armed),
                 }
                 self.prefixes.retain(|_, owner| *owner != key);
             }
@@ -134,8 +159,11 @@ impl Engine {
                     TrafficClass::Control => Purpose::Control,
                     TrafficClass::Data => Purpose::User,
                 };
-                let path = path.filter(|_| self.mode == Mode::Userspace);
-                self.send(peer, path, purpose, packet.into(), tick.now);
+                let kernel = self.mode == Mode::Kernel;
+                if !kernel || self.hop(&peer, path, tick.now) {
+                    let path = path.filter(|_| !kernel);
+                    self.send(peer, path, purpose, packet.into(), tick.now);
+                }
             }
             EngineCommand::SendDatagram { path, bytes } => self.out.packets.push(Outgoing {
                 path,
@@ -174,7 +202,9 @@ impl Engine {
             && at <= now
         {
             self.timers.pop_first();
-            self.armed.remove(&key);
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.armed = None;
+            }
             self.serve(key, tick);
             self.arm_peer(key, now, true);
         }
@@ -209,9 +239,11 @@ impl Engine {
         if self.mode == Mode::Kernel && peer.spec.keepalive.is_some() && !peer.has_session(now) {
             peer.start_trying(now);
         }
-        if let Some(since) = peer.silence(now)
-            && self.mode == Mode::Userspace
-        {
+        let silent = match self.mode {
+            Mode::Userspace => peer.silence(now),
+            Mode::Kernel => peer.watch.read(now),
+        };
+        if let Some(since) = silent {
             let event = EngineEvent::Unanswered { peer: key, since };
             self.out.events.push(event);
         }
@@ -253,7 +285,7 @@ impl Engine {
     }
 
     fn own(&mut self, id: u64, key: WgPublicKey) {
-        if self.owners.len() > 64 + self.peers.len() * 16 {
+        if self.owners.len() > 64 + self.peers.len() * 8 {
             let peers = &self.peers;
             self.owners.retain(|id, key| {
                 let peer = peers.get(key);
@@ -279,17 +311,20 @@ impl Engine {
 
     /// Arms the timers of peers that something was just done with.
     fn arm(&mut self, now: Instant) {
-        let touched: Vec<WgPublicKey> =
-            self.out.packets.iter().filter_map(|one| one.peer).collect();
-        for key in touched {
-            self.arm_peer(key, now, false);
+        for index in 0..self.out.packets.len() {
+            if let Some(key) = self.out.packets[index].peer {
+                self.arm_peer(key, now, false);
+            }
         }
     }
 
     /// A timer that was armed too early finds nothing to do and is armed again; so sending need not
     /// move it each time.
     fn arm_peer(&mut self, key: WgPublicKey, now: Instant, again: bool) {
-        let Some(at) = self.peers.get(&key).and_then(|peer| peer.next_timer(now)) else {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let Some(at) = peer.next_timer(now) else {
             return;
         };
         let soonest = if again {
@@ -297,14 +332,17 @@ impl Engine {
         } else {
             at
         };
-        let old = self.armed.get(&key).copied();
-        if old.is_some_and(|old| old <= soonest) {
+        if peer.armed.is_some_and(|old| old <= soonest) {
             return;
         }
-        if let Some(old) = old {
-            self.timers.remove(&(old, key));
-        }
-        self.armed.insert(key, soonest);
+        let old = peer.armed.replace(soonest);
+        self.disarm(key, old);
         self.timers.insert((soonest, key));
+    }
+
+    fn disarm(&mut self, key: WgPublicKey, at: Option<Instant>) {
+        if let Some(at) = at {
+            self.timers.remove(&(at, key));
+        }
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::NodeId;
 use super::chance::{Chance, MILLION};
 use super::nat::{Nat, NatKind};
@@ -42,6 +44,10 @@ pub(super) struct Interface {
     /// One way, from the host to the middle of its network.
     pub(super) latency: Duration,
     pub(super) weather: Weather,
+    /// The largest packet it passes, with IP and UDP headers; none: any.
+    pub(super) largest: Option<usize>,
+    /// All that is reached over it, if the host has no default route.
+    pub(super) leads: Option<IpNet>,
 }
 
 /// A part of the network that a cut is about.
@@ -221,8 +227,8 @@ impl Net {
         (!self.is_cut(Place::Server(server), way.to) && self.is_up(way.to)).then_some(way)
     }
 
-    /// Delays of the copies of a packet between two places; none if it is lost.
-    pub(super) fn delays(&self, from: Place, to: Place, chance: &mut Chance) -> Vec<Duration> {
+    /// How long a packet takes between two places, and how many copies of it arrive: none if it is lost.
+    pub(super) fn delay(&self, from: Place, to: Place, chance: &mut Chance) -> (Duration, usize) {
         let mut delay = self.latency(from, to);
         let mut copies = 1;
         for weather in [self.weather_at(from), self.weather_at(to), self.weather] {
@@ -230,7 +236,7 @@ impl Net {
                 continue;
             }
             if chance.happens(weather.loss_ppm) {
-                return Vec::new();
+                return (delay, 0);
             }
             delay += chance.up_to(weather.jitter);
             if chance.happens(weather.reorder_ppm) {
@@ -240,7 +246,13 @@ impl Net {
                 copies += 1;
             }
         }
-        vec![delay; copies]
+        (delay, copies)
+    }
+
+    /// True if packets of that size, with IP and UDP headers, get through.
+    pub(super) fn passes(&self, from: Place, to: Place, bytes: usize) -> bool {
+        let mut ends = [from, to].into_iter().filter_map(|place| self.at(place));
+        ends.all(|one| one.largest.is_none_or(|most| bytes <= most))
     }
 
     /// Time from one place to the other in fair weather.

@@ -11,7 +11,8 @@ use mesh_proto::{
     ClusterSecret, IdentityKey, MemberId, MeshId, Record, Sequence, StateId, VerifiedEnvelope,
     WgPrivateKey, WgPublicKey,
 };
-use meshd_core::links::{Link, LinkAddress, LinkSnapshot};
+use meshd_core::filter::FilterProgram;
+use meshd_core::links::{Link, LinkAddress, LinkRoute, LinkSnapshot};
 use meshd_core::mesh::{NodeKeys, Start};
 use meshd_core::network::NetworkState;
 use meshd_core::persistent::PersistentState;
@@ -192,6 +193,12 @@ pub(super) fn links(interfaces: &[Interface]) -> LinkSnapshot {
             temporary: false,
             unusable: false,
         });
+        if let (true, Some(prefix)) = (interface.up, interface.leads) {
+            snapshot.routes.push(LinkRoute {
+                prefix,
+                link: index,
+            });
+        }
         if interface.up {
             let default = match interface.address {
                 IpAddr::V4(_) => &mut snapshot.default_v4,
@@ -228,7 +235,13 @@ fn settings(index: NodeId, plan: &NodePlan, servers: &[String]) -> Settings {
             },
             backend_reason: "simulated".to_owned(),
         },
-        filters: Filters::default(),
+        filters: Filters {
+            endpoints: plan
+                .endpoints
+                .as_ref()
+                .and_then(|entries| FilterProgram::parse(entries).ok()),
+            ..Filters::default()
+        },
         networks: Networks::default(),
         ignore_interfaces: Vec::new(),
         static_endpoints: Vec::new(),

@@ -22,6 +22,10 @@ pub struct NodePlan {
     /// The only nodes it ever hears of from discovery servers; none: all. For worlds with thousands of
     /// nodes of which most are extras.
     pub hears: Option<Vec<usize>>,
+    /// It has a route for each of its realms, and no default route.
+    pub routed: bool,
+    /// Its `filters.endpoints`.
+    pub endpoints: Option<Vec<String>>,
 }
 
 /// A world to begin with.
@@ -56,6 +60,8 @@ impl NodePlan {
             skew_ms: 0,
             latency: Duration::from_millis(5),
             hears: None,
+            routed: false,
+            endpoints: None,
         }
     }
 

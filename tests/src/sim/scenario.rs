@@ -29,6 +29,8 @@ pub struct Size {
     pub steps: usize,
     /// One node in this many runs the kernel's WireGuard; 0: none.
     pub kernel_every: usize,
+    /// Also what is rare: leaves and joins, restarts of all, MTU holes, outages while addresses change.
+    pub wide: bool,
 }
 
 impl Default for Size {
@@ -37,6 +39,7 @@ impl Default for Size {
             nodes: 6,
             steps: 10,
             kernel_every: 0,
+            wide: false,
         }
     }
 }

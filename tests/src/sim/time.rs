@@ -1,7 +1,7 @@
 //! Virtual time: one clock of the world, and what each node's own clocks make of it. Only differences
 //! of instants count, so the instant a run starts at has no influence on it.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
@@ -56,60 +56,68 @@ pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What happens when, in order; what was queued first comes first among equals.
+/// What happens when, in order; what was queued first comes first among equals. The heap orders small
+/// entries; what they stand for stays where it is until its time comes.
 #[derive(Debug)]
 pub(super) struct Agenda<T> {
-    heap: BinaryHeap<Reverse<Entry<T>>>,
+    heap: BinaryHeap<Reverse<Entry>>,
     queued: u64,
+    slots: Vec<Option<T>>,
+    free: Vec<usize>,
 }
 
-#[derive(Debug)]
-struct Entry<T> {
-    at: SimTime,
-    number: u64,
-    what: T,
-}
+/// Time, number in the order of queueing, slot.
+type Entry = (SimTime, u64, usize);
 
 impl<T> Agenda<T> {
     pub(super) const fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
             queued: 0,
+            slots: Vec::new(),
+            free: Vec::new(),
         }
     }
 
     pub(super) fn push(&mut self, at: SimTime, what: T) {
         self.queued += 1;
-        let number = self.queued;
-        self.heap.push(Reverse(Entry { at, number, what }));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(what);
+        self.heap.push(Reverse((at, self.queued, slot)));
     }
 
     /// Takes what is due until `end`.
     pub(super) fn pop_until(&mut self, end: SimTime) -> Option<(SimTime, T)> {
-        let Reverse(next) = self.heap.peek()?;
-        if next.at > end {
+        let Reverse((at, ..)) = self.heap.peek()?;
+        if *at > end {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.what))
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        Some((at, self.slots[slot].take()?))
     }
 }
 
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<T> Eq for Entry<T> {}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
+    #[test]
+    fn the_agenda_keeps_the_order_of_time_and_then_of_queueing() {
+        let mut agenda = Agenda::new();
+        for (at, what) in [(3, 'c'), (1, 'a'), (3, 'd'), (2, 'b'), (9, 'z')] {
+            agenda.push(Duration::from_secs(at), what);
+        }
+        let mut seen = String::new();
+        while let Some((_, what)) = agenda.pop_until(Duration::from_secs(3)) {
+            seen.push(what);
+            if what == 'a' {
+                agenda.push(Duration::from_secs(3), 'e');
+            }
+        }
+        assert_eq!(seen, "abcde");
     }
 }

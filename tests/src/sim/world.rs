@@ -3,13 +3,16 @@
 mod clients;
 mod faults;
 mod packets;
+mod rare;
 mod traffic;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use mesh_proto::{ClusterKeys, MemberId, WgPublicKey};
 use meshd_core::data_plane::EngineEvent;
 use meshd_core::{Action, Input};
@@ -134,6 +137,8 @@ impl World {
                 up: true,
                 latency: node.latency,
                 weather: super::Weather::default(),
+                largest: None,
+                leads: node.routed.then(|| realm_prefix(*realm)).flatten(),
             });
             world.net.add_host(interfaces.collect());
             let made = Node::new(index, node, &urls, plan.seed, base);
@@ -169,36 +174,6 @@ impl World {
         }
         self.now = end;
         self.checks.violation().map_or(Ok(()), Err)
-    }
-
-    /// A number that two runs share only if they went the same way.
-    #[must_use]
-    pub const fn trace(&self) -> u64 {
-        self.checks.trace.hash()
-    }
-
-    /// Bytes and packets that a node sent on its own account so far, with IP and UDP headers.
-    #[must_use]
-    pub fn control_sent(&self, node: NodeId) -> (u64, u64) {
-        self.checks.sent_by(node)
-    }
-
-    /// Changes of path so far, of all peers a node has now.
-    #[must_use]
-    pub fn path_switches(&self, node: NodeId) -> u64 {
-        self.checks.switches_of(node)
-    }
-
-    /// Events of a kind so far, of all nodes.
-    #[must_use]
-    pub fn events(&self, kind: &str) -> u64 {
-        self.checks.events.get(kind).copied().unwrap_or(0)
-    }
-
-    /// Calls of cores so far.
-    #[must_use]
-    pub const fn calls(&self) -> u64 {
-        self.calls
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -375,6 +350,16 @@ impl World {
     }
 }
 
+/// Everything in a realm. None if it is not a prefix.
+fn realm_prefix(realm: usize) -> Option<IpNet> {
+    let octet = u8::try_from(realm * 16).ok()?;
+    if realm == INTERNET {
+        IpNet::new(IpAddr::from([128, 0, 0, 0]), 1).ok()
+    } else {
+        IpNet::new(IpAddr::from([10, octet, 0, 0]), 12).ok()
+    }
+}
+
 /// Address of a host's interface: a subnet for each, so that no node lies on another's link.
 fn host_address(realm: usize, host: usize, nic: usize) -> IpAddr {
     let (high, low) = (host / 250, host % 250);
@@ -382,6 +367,6 @@ fn host_address(realm: usize, host: usize, nic: usize) -> IpAddr {
     if realm == INTERNET {
         IpAddr::from([45, octet(nic * 64 + high), octet(low), 1])
     } else {
-        IpAddr::from([10, octet(realm * 16 + nic * 8 + high), octet(low), 1])
+        IpAddr::from([10, octet(realm * 16 + nic * 4 + high), octet(low), 1])
     }
 }

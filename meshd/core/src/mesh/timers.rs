@@ -50,13 +50,20 @@ impl Timers {
 
     /// Sets the timer with a reason more precise than its own.
     pub(super) fn set_for(&mut self, timer: Timer, at: Option<(Instant, &'static str)>) {
-        if let Some((old, _)) = self.set.remove(&timer) {
+        let Some((at, why)) = at else {
+            if let Some((old, _)) = self.set.remove(&timer) {
+                self.queue.remove(&(old, timer));
+            }
+            return;
+        };
+        // Peers set theirs for every packet, mostly to what it is.
+        if let Some((old, _)) = self.set.insert(timer, (at, why)) {
+            if old == at {
+                return;
+            }
             self.queue.remove(&(old, timer));
         }
-        if let Some((at, why)) = at {
-            self.set.insert(timer, (at, why));
-            self.queue.insert((at, timer));
-        }
+        self.queue.insert((at, timer));
     }
 
     /// Sets the timer unless it is due earlier anyway.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{EngineEvent, HandshakeCopy, PathId};
 
+use super::kernel::Readings;
 use super::peer::REKEY_TIMEOUT;
 use super::{Engine, Mode, Outgoing, Purpose, Tick};
 use crate::sim::packet::Packet;
@@ -117,7 +118,15 @@ impl Engine {
         let Some(packet) = peer.seal(bytes, now) else {
             return;
         };
-        if purpose == Purpose::User {
+        if self.mode == Mode::Kernel {
+            let start = &mut self.chance;
+            let readings = *self.readings.get_or_insert_with(|| {
+                Readings::from(now + start.up_to(std::time::Duration::from_millis(100)))
+            });
+            if peer.spec.mesh_address.is_some() {
+                peer.watch.sent(peer.last_receive, now, readings);
+            }
+        } else if purpose == Purpose::User {
             peer.sent_data(now);
         }
         if let Some((other, _)) = duplicate {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
+use super::kernel::Watch;
 use super::window::Window;
 use crate::sim::packet::Packet;
 use crate::sim::seam::PATIENCE;
@@ -84,14 +85,14 @@ pub(super) struct Peer {
     /// What waiting copies are made of.
     pub(super) initiation: Option<Packet>,
     pub(super) copies: Vec<(Instant, PathId)>,
-    stamp_sent: u64,
+    pub(super) stamp_sent: u64,
     pub(super) stamp_seen: u64,
     responses: VecDeque<(Instant, u64, Packet)>,
     pub(super) current: Option<Session>,
     previous: Option<Session>,
     pub(super) next: Option<Session>,
     last_handshake: Option<Instant>,
-    last_receive: Option<Instant>,
+    pub(super) last_receive: Option<Instant>,
     last_send: Option<Instant>,
     /// The first data since something was heard.
     unanswered: Option<Instant>,
@@ -110,10 +111,14 @@ pub(super) struct Peer {
     tx_bytes: u64,
     told: BTreeMap<PathId, Instant>,
     wished: Option<Instant>,
+    /// Of the kernel's device.
+    pub(super) watch: Watch,
+    /// When the engine looks at it next.
+    pub(super) armed: Option<Instant>,
 }
 
 impl Peer {
-    pub(super) const fn new(spec: PeerSpec) -> Self {
+    pub(super) fn new(spec: PeerSpec) -> Self {
         Self {
             spec,
             path: None,
@@ -141,6 +146,8 @@ impl Peer {
             tx_bytes: 0,
             told: BTreeMap::new(),
             wished: None,
+            watch: Watch::default(),
+            armed: None,
         }
     }
 
@@ -160,14 +167,6 @@ impl Peer {
     pub(super) fn knows(&self, session: u64) -> bool {
         let all = [&self.current, &self.previous, &self.next];
         all.into_iter().flatten().any(|one| one.id == session)
-    }
-
-    /// Forgets everything but what the core said, as removing and adding a kernel peer does.
-    pub(super) fn recreate(&mut self) {
-        let mut new = Self::new(self.spec.clone());
-        new.path = self.path;
-        new.stamp_sent = self.stamp_sent;
-        *self = new;
     }
 
     /// A new initiation. `clock` is the node's wall clock; a clock that is set back does not make a
@@ -257,6 +256,7 @@ impl Peer {
         self.last_receive = Some(now);
         self.unanswered = None;
         self.silent = None;
+        self.watch.heard();
         self.trying = None;
         self.rx_bytes += bytes as u64;
         *self.path.get_or_insert(path)
@@ -329,7 +329,8 @@ impl Peer {
         let deaf = self.unanswered.map(|at| (at + DEAF_AFTER).max(retry));
         let silent = self.silent.map(|(_, told)| told + PATIENCE);
         let keepalive = self.keepalive_at(now);
-        let timers = [copies, trying, rekey, deaf, silent, keepalive];
+        let watch = self.watch.next();
+        let timers = [copies, trying, rekey, deaf, silent, keepalive, watch];
         timers.into_iter().flatten().min()
     }
 

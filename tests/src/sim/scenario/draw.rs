@@ -19,7 +19,7 @@ pub(super) fn draw(seed: u64, size: Size) -> (Plan, Vec<Step>) {
     let steps = (0..size.steps)
         .map(|number| Step {
             after: wait(&mut chance),
-            fault: fault(&plan, &mut chance),
+            fault: drawn(&plan, size, &mut chance),
             // A few disturbances overlap, then comes a time to recover from them.
             settle: number % 4 == 3,
         })
@@ -108,6 +108,8 @@ fn draw_node(sites: usize, size: Size, chance: &mut Chance) -> NodePlan {
         skew_ms: skew(chance),
         latency: Duration::from_millis(1) + chance.up_to(Duration::from_millis(40)),
         hears: None,
+        routed: false,
+        endpoints: None,
     }
 }
 
@@ -139,6 +141,40 @@ fn area(plan: &Plan, chance: &mut Chance) -> Area {
         3 => Area::Realm(chance.below(plan.sites.len() + 1)),
         4 | 5 => Area::Interface(node, interface),
         _ => Area::Node(node),
+    }
+}
+
+fn drawn(plan: &Plan, size: Size, chance: &mut Chance) -> Fault {
+    if size.wide && chance.happens(300_000) {
+        rare(plan, chance)
+    } else {
+        fault(plan, chance)
+    }
+}
+
+fn rare(plan: &Plan, chance: &mut Chance) -> Fault {
+    let (node, interface) = place(plan, chance);
+    let time = lasting(chance);
+    match chance.below(4) {
+        0 => Fault::Leave {
+            node,
+            // A leave waits for a server to store it.
+            time: time + Duration::from_secs(5),
+        },
+        1 => Fault::Storm {
+            time: time.min(Duration::from_secs(30)),
+        },
+        2 => Fault::Dark {
+            node,
+            interface,
+            time,
+        },
+        _ => Fault::Hole {
+            node,
+            interface,
+            bytes: chance.pick(&[576, 1280, 1400]),
+            time,
+        },
     }
 }
 

@@ -101,6 +101,38 @@ pub enum Fault {
         /// The new label.
         zone: String,
     },
+    /// A member leaves for good; after a while another one joins on its host, with its addresses.
+    Leave {
+        /// Which one.
+        node: NodeId,
+        /// Until the other one starts.
+        time: Duration,
+    },
+    /// kill -9 of every process at once, and a start of all.
+    Storm {
+        /// How long none runs.
+        time: Duration,
+    },
+    /// No discovery server is up when an interface gets another address.
+    Dark {
+        /// Whose.
+        node: NodeId,
+        /// Which one.
+        interface: usize,
+        /// How long there is none.
+        time: Duration,
+    },
+    /// An interface passes small packets only, and tells nobody.
+    Hole {
+        /// Whose.
+        node: NodeId,
+        /// Which one.
+        interface: usize,
+        /// The largest it passes, with IP and UDP headers.
+        bytes: usize,
+        /// How long.
+        time: Duration,
+    },
     /// Users send.
     Traffic {
         /// From here.
@@ -123,6 +155,7 @@ pub(super) enum Undo {
     Resume(NodeId, SimTime),
     ServerUp(usize),
     Clear(NodeId, usize),
+    Fill(NodeId, usize),
 }
 
 impl Fault {
@@ -135,6 +168,10 @@ impl Fault {
             | Self::Restart { time, .. }
             | Self::Suspend { time, .. }
             | Self::Outage { time, .. }
+            | Self::Leave { time, .. }
+            | Self::Storm { time }
+            | Self::Dark { time, .. }
+            | Self::Hole { time, .. }
             | Self::Weather { time, .. } => *time,
             Self::NewAddress { .. }
             | Self::Clock { .. }
@@ -172,10 +209,9 @@ impl World {
                 skew_ms,
             } => {
                 if self.nodes[*node].is_awake() {
-                    self.stop(*node);
                     self.nodes[*node].clocks.skew_ms = *skew_ms;
-                    self.undo_after(*time, Undo::Start(*node, *memory));
                 }
+                self.kill(*node, *memory, *time);
             }
             Fault::Suspend { node, time } => {
                 if self.nodes[*node].is_awake() {
@@ -191,6 +227,10 @@ impl World {
                 time,
             } => self.outage(*server, *empty, *time),
             Fault::LinkDown { .. }
+            | Fault::Leave { .. }
+            | Fault::Storm { .. }
+            | Fault::Dark { .. }
+            | Fault::Hole { .. }
             | Fault::Weather { .. }
             | Fault::Zone { .. }
             | Fault::Traffic { .. } => self.disturb_gently(fault),
@@ -230,7 +270,7 @@ impl World {
                 every,
                 time,
             } => self.send(*from, *to, *every, *time),
-            _ => {}
+            _ => self.disturb_rarely(fault),
         }
     }
 
@@ -253,6 +293,11 @@ impl World {
                 self.input(node, Input::Reload(settings));
                 self.tell_links(node);
             }
+            Undo::Fill(node, interface) => {
+                if let Some(one) = self.net.interface_mut(node, interface) {
+                    one.largest = None;
+                }
+            }
             Undo::ServerUp(server) => self.servers[server].up = true,
             Undo::Clear(node, interface) => {
                 if let Some(one) = self.net.interface_mut(node, interface) {
@@ -262,7 +307,7 @@ impl World {
         }
     }
 
-    fn undo_after(&mut self, time: Duration, undo: Undo) {
+    pub(super) fn undo_after(&mut self, time: Duration, undo: Undo) {
         self.agenda.push(self.now + time, Happening::Undo(undo));
     }
 
@@ -278,7 +323,7 @@ impl World {
         self.input(node, Input::Links(snapshot));
     }
 
-    fn new_address(&mut self, node: NodeId, interface: usize) {
+    pub(super) fn new_address(&mut self, node: NodeId, interface: usize) {
         let Some(old) = self.net.interfaces(node).get(interface) else {
             return;
         };
@@ -299,17 +344,5 @@ impl World {
         if self.net.nat(realm).is_some() {
             self.net.rebind(realm, public);
         }
-    }
-
-    fn outage(&mut self, server: usize, empty: bool, time: Duration) {
-        if server >= self.servers.len() || !self.servers[server].up {
-            return;
-        }
-        self.servers[server].up = false;
-        self.drop_streams(server);
-        if empty {
-            self.servers[server].wipe();
-        }
-        self.undo_after(time, Undo::ServerUp(server));
     }
 }

@@ -44,8 +44,12 @@ impl World {
         }
         let way = self.net.route(node, index, path.remote, self.now)?;
         let from = Place::Host(node, index);
-        for delay in self.net.delays(from, way.to, &mut self.chance) {
-            let happening = match (way.to, packet.clone()) {
+        if !self.net.passes(from, way.to, packet.wire_bytes()) {
+            return None;
+        }
+        let (delay, copies) = self.net.delay(from, way.to, &mut self.chance);
+        for packet in std::iter::repeat_n(packet, copies) {
+            let happening = match (way.to, packet) {
                 (Place::Host(node, index), packet) => Happening::Arrive {
                     node,
                     index,
@@ -95,10 +99,9 @@ impl World {
             return;
         };
         let answer = Bytes::from(stun::encode_response(id, from));
-        for delay in self
-            .net
-            .delays(Place::Server(server), way.to, &mut self.chance)
-        {
+        let place = Place::Server(server);
+        let (delay, copies) = self.net.delay(place, way.to, &mut self.chance);
+        for _ in 0..copies {
             if let Place::Host(node, index) = way.to {
                 let happening = Happening::Arrive {
                     node,
