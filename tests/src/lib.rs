@@ -3,6 +3,7 @@
 //! a virtual machine with another kernel. Not part of what users install.
 
 pub mod demo;
+pub mod fairness;
 pub mod lab;
 pub mod recovery;
 pub mod scale;

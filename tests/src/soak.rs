@@ -1,6 +1,7 @@
 //! A long transfer through the tunnel between two real daemons: every packet is checked byte by byte, at
 //! four fifths of the rate the machine can do, over several rekeys. Measures; whoever calls it judges.
 
+pub mod drops;
 pub mod flow;
 pub mod report;
 
@@ -13,6 +14,8 @@ use crate::lab::{Lab, LabError, Plan};
 use flow::{Flow, Tally};
 use report::Report;
 
+/// Who sends and who receives.
+const ENDS: [&str; 2] = ["a1", "b1"];
 const PORT: u16 = 7100;
 /// How long each rate is tried while the highest one is looked for.
 const TRIAL: Duration = Duration::from_secs(3);
@@ -47,14 +50,20 @@ pub struct Options {
 /// If the lab cannot be built or a daemon does not answer.
 pub fn run(options: &Options, bin_dir: &Path, note: &dyn Fn(&str)) -> Result<Report, LabError> {
     let lab = Lab::build(&options.name, Plan::new(2, 1)?, bin_dir)?;
+    for end in ENDS {
+        lab.configure(end, &drops::settings())?;
+    }
     lab.start_all()?;
-    lab.wait_tunnels(&["a1", "b1"], TUNNEL_LIMIT)?;
+    lab.wait_tunnels(&ENDS, TUNNEL_LIMIT)?;
     let maximum = highest_rate(&lab, note)?;
     let rate = maximum * SHARE;
     note(&format!(
         "highest rate {maximum:.0} packets/s; {} s at {rate:.0}",
         options.length.as_secs()
     ));
+    // What the search has lost is told apart: the kernel's drops are counted once a second.
+    thread::sleep(LOOK);
+    let before = drops::read(&lab, &ENDS)?;
     let flow = start(&lab, rate)?;
     let begin = Instant::now();
     let mut handshakes = Vec::new();
@@ -64,13 +73,16 @@ pub fn run(options: &Options, bin_dir: &Path, note: &dyn Fn(&str)) -> Result<Rep
     }
     handshakes.extend(last_handshake(&lab)?);
     let tally = flow.stop();
+    let seconds = begin.elapsed().as_secs_f64();
+    thread::sleep(LOOK);
     Ok(Report {
-        seconds: begin.elapsed().as_secs_f64(),
+        seconds,
         highest_rate: maximum,
-        rate: tally.sent as f64 / begin.elapsed().as_secs_f64(),
+        rate: tally.sent as f64 / seconds,
         packet_bytes: flow::PACKET_BYTES,
         rekeys: jumps(&handshakes),
         tally,
+        drops: drops::grown(&before, drops::read(&lab, &ENDS)?),
     })
 }
 
@@ -117,7 +129,7 @@ fn start(lab: &Lab, rate: f64) -> Result<Flow, LabError> {
         let address = lab.plan.node(name)?.address;
         Ok((lab.machine(name)?.entry(), SocketAddrV4::new(address, PORT)))
     };
-    Flow::start(end("a1")?, end("b1")?, rate)
+    Flow::start(end(ENDS[0])?, end(ENDS[1])?, rate)
 }
 
 /// When the session of `a1` was agreed on, seconds since 1970; none if there is none.

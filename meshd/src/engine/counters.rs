@@ -97,6 +97,10 @@ counters! {
     drop_send_error,
     /// Dropped: the send buffer of a socket was full.
     drop_send_full,
+    /// Dropped by the kernel: the receive buffer of a socket was full, or a UDP checksum was wrong.
+    drop_receive_full,
+    /// Dropped by the kernel: the queue of the tunnel interface was full.
+    drop_tun_queue,
     /// Dropped: the tunnel interface did not take the packet.
     drop_tun_write,
     /// Dropped: foreign datagrams above the rate or size bound.

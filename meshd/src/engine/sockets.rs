@@ -20,6 +20,10 @@ use super::path::Route;
 /// Socket buffers, bytes: several ten milliseconds at 1 Gbit/s.
 const BUFFER_BYTES: usize = 7 * 1024 * 1024;
 
+/// Numbers that `SO_MEMINFO` tells, and which of them counts drops (`linux/sock_diag.h`).
+const MEMORY_NUMBERS: usize = 9;
+const MEMORY_DROPS: usize = 8;
+
 /// Outer packets may be fragmented on the way, as stock WireGuard lets them: a path with a small MTU is
 /// slow then, not black. Best effort. `IPV6_PMTUDISC_DONT` has the same value.
 const NO_DISCOVERY: libc::c_int = libc::IP_PMTUDISC_DONT;
@@ -123,6 +127,11 @@ impl UdpSockets {
     pub(super) fn offloads(&self) -> (bool, bool) {
         let all = |has: fn(&UdpPort) -> bool| has(&self.v4) && self.v6.as_ref().is_none_or(has);
         (all(|port| port.segments), all(|port| port.joins))
+    }
+
+    /// Datagrams that the kernel dropped on their way in, in 32 bits; none if it does not tell.
+    pub(super) fn receive_drops(&self, family: UdpFamily) -> Option<u32> {
+        drops_of(&self.port_of(family)?.socket)
     }
 
     /// Receives messages into `buffer` and describes them in `received`; none if there are none now.
@@ -259,6 +268,25 @@ fn set_number(socket: &Socket, level: libc::c_int, name: libc::c_int, value: lib
         )
     };
     result == 0
+}
+
+/// Reads how many datagrams a socket had no room for.
+fn drops_of(socket: &Socket) -> Option<u32> {
+    let mut numbers = [0_u32; MEMORY_NUMBERS];
+    let mut bytes = size_of_val(&numbers) as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes at most as many bytes as `numbers` has, whose
+    // address and size are given; any bits are valid numbers.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    let is_whole = result == 0 && bytes as usize == size_of_val(&numbers);
+    is_whole.then_some(numbers[MEMORY_DROPS])
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

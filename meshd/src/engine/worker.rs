@@ -26,6 +26,7 @@ use super::copies::CopySchedule;
 use super::counters::EngineCounters;
 use super::events::EventSink;
 use super::initiation_gate::InitiationGate;
+use super::kernel_drops::KernelDrops;
 use super::offloads::{Offloads, OffloadsInUse};
 use super::peer_table::PeerTable;
 use super::postponed::Postponed;
@@ -36,7 +37,7 @@ use super::sessions::DeviceKeys;
 use super::silence::SilenceWatch;
 use super::sockets::{UdpFamily, UdpSockets};
 use super::wall_clock::WallClock;
-use super::{EngineConfig, EngineError, io_error};
+use super::{EngineConfig, EngineError, io_error, priority};
 use crate::linux::tun::TunOffloads;
 use tunnel::Tunnel;
 use wire::Wire;
@@ -88,6 +89,7 @@ pub(super) struct Worker {
     silence: SilenceWatch,
     foreign: PerSecond,
     too_big: PerSecond,
+    kernel_drops: KernelDrops,
     counters: Arc<EngineCounters>,
     in_use: Arc<OffloadsInUse>,
     /// Where datagrams are received into.
@@ -158,6 +160,7 @@ impl Worker {
             silence: SilenceWatch::default(),
             foreign: PerSecond::new(FOREIGN_PER_SECOND),
             too_big: PerSecond::new(TOO_BIG_PER_SECOND),
+            kernel_drops: KernelDrops::default(),
             counters,
             in_use: Arc::default(),
             arrivals: Arrivals::new(),
@@ -198,6 +201,9 @@ impl Worker {
 
     /// Works until told to stop.
     pub(super) fn run(mut self) {
+        if let Err(error) = priority::raise() {
+            tracing::debug!(%error, "the engine runs at ordinary priority");
+        }
         let mut ready = [EpollEvent::empty(); 8];
         let mut backlog = false;
         loop {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::drops::Drops;
 use super::flow::Tally;
 
 /// Sessions are renewed so often (WireGuard's Rekey-After-Time), seconds.
@@ -26,6 +27,8 @@ pub struct Report {
     pub rekeys: usize,
     /// What became of the packets.
     pub tally: Tally,
+    /// What the daemons have dropped meanwhile, by name.
+    pub drops: Drops,
 }
 
 impl Report {
@@ -67,6 +70,9 @@ impl Report {
             tally.overtaken,
             if self.passed() { "ok" } else { "NOT ok" }
         );
+        for (name, packets) in &self.drops {
+            let _ = writeln!(out, "dropped, {name}: {packets}");
+        }
         out
     }
 }
@@ -89,6 +95,7 @@ mod tests {
             packet_bytes: 1200,
             rekeys: 2,
             tally,
+            drops: Drops::new(),
         };
         assert!(good.passed() && good.text().contains(": ok"));
         let with = |change: fn(&mut Report)| {
@@ -100,5 +107,8 @@ mod tests {
         assert!(!with(|report| report.tally.corrupted = 1));
         assert!(!with(|report| report.rekeys = 1));
         assert!(with(|report| report.seconds = 200.0));
+        let mut told = good.clone();
+        told.drops.insert("a1 tun_queue".to_owned(), 3);
+        assert!(told.text().contains("dropped, a1 tun_queue: 3\n"));
     }
 }

@@ -6,6 +6,7 @@ mod allocations;
 mod full_buffer;
 mod handshakes;
 mod hostile;
+mod kernel_drops;
 mod packets;
 
 use super::*;

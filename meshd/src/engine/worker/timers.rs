@@ -8,6 +8,7 @@ use meshd_core::data_plane::{EngineEvent, TrafficClass};
 
 use super::{TOKEN_TUN, Worker, watch};
 use crate::engine::counters::count;
+use crate::linux::tun::Tun;
 
 /// The session layer's clock only advances in its timer call, so its times are this coarse.
 const TICK: Duration = Duration::from_millis(250);
@@ -24,7 +25,15 @@ impl Worker {
             self.next_tick = now + TICK;
             self.tick(now);
             self.note_offloads();
+            self.note_kernel_drops(now);
         }
+    }
+
+    pub(super) fn note_kernel_drops(&mut self, now: Instant) {
+        let interface = self.tunnel.device().map(Tun::name);
+        let sockets = self.wire.sockets();
+        self.kernel_drops
+            .note(now, sockets, interface, &self.counters);
     }
 
     pub(super) fn send_copies(&mut self, now: Instant) {

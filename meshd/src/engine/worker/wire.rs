@@ -83,6 +83,11 @@ impl Wire {
         self.sockets.offloads()
     }
 
+    /// The sockets, to be asked.
+    pub(super) const fn sockets(&self) -> &UdpSockets {
+        &self.sockets
+    }
+
     /// Receives what has arrived. False if there is nothing now.
     pub(super) fn receive(&mut self, family: UdpFamily, arrivals: &mut Arrivals) -> bool {
         if let Err(error) = arrivals.receive(&self.sockets, family) {

@@ -1,6 +1,7 @@
 //! `mesh-lab`: a mesh of namespaces on one machine, to look into and to check.
 
 mod demo;
+mod fairness;
 mod interrupt;
 mod lifecycle;
 mod output;
@@ -55,6 +56,8 @@ enum Action {
     Scale(scale::Scale),
     /// Compare the tunnel's throughput with other WireGuard implementations
     Throughput(throughput::Throughput),
+    /// Measure what a flood to one peer leaves to another
+    Fairness(fairness::Fairness),
     /// Send checked packets through a tunnel for a long time, over several rekeys; exits 1 if any is lost
     Soak(soak::Soak),
     /// Run a shell command in a virtual machine that has kernel WireGuard and netem
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Action::Recovery(options) => recovery::run(&options),
         Action::Scale(options) => scale::run(&options),
         Action::Throughput(options) => throughput::run(&options),
+        Action::Fairness(options) => fairness::run(&options),
         Action::Soak(options) => soak::run(&options),
         Action::Vm(options) => vm::run(&options),
     };

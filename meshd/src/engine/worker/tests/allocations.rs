@@ -10,7 +10,7 @@ const TRANSFER_BYTES: usize = 24 * 1024 * 1024;
 /// Packets that pass before anything is counted: buffers and tables get their size.
 const WARM_UP: u64 = 500;
 
-fn open(namespace: &Namespace, number: u8) -> Node {
+pub(super) fn open(namespace: &Namespace, number: u8) -> Node {
     let interface = format!("al{number}x{}", std::process::id());
     let name = interface.clone();
     let node = namespace.run(move || {
