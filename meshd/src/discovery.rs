@@ -1,7 +1,7 @@
 //! Client of the discovery servers: watches every server, keeps this node's envelope stored at all of
 //! them, fetches reports. It decides nothing about members; everything verified goes to the core.
 //!
-//! Per server there are three tasks: one watches, one keeps the record stored, one stores reports. They
+//! Per server one task watches, and for each cluster key one keeps the record stored and one stores reports. They
 //! share a `session::Session` that lasts as long as the watch stream does. One server's trouble
 //! never delays another.
 
@@ -20,12 +20,13 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mesh_proto::{ClusterKeys, MemberId, VerifiedEnvelope};
+use mesh_proto::{ClusterId, ClusterKeys, MemberId, VerifiedEnvelope};
 use meshd_core::input::DiscoveryEvent;
 use reqwest::Url;
 use tokio::sync::{mpsc, watch as channel};
@@ -69,13 +70,24 @@ pub struct DiscoveryClient {
 
 #[derive(Debug)]
 struct Shared {
+    config: ClientConfig,
+    events: mpsc::Sender<(usize, DiscoveryEvent)>,
+    addresses: Addresses,
+    bad_lines: Arc<AtomicU64>,
+    /// Replaced as a whole when the keys change.
+    running: Mutex<Arc<Running>>,
+}
+
+type Envelopes = channel::Sender<Option<VerifiedEnvelope>>;
+
+/// The tasks for one set of keys.
+#[derive(Debug)]
+struct Running {
     keys: Arc<Vec<ClusterKeys>>,
     sessions: Vec<channel::Receiver<Option<Arc<Session>>>>,
-    record: channel::Sender<Option<VerifiedEnvelope>>,
-    report: channel::Sender<Option<VerifiedEnvelope>>,
+    /// What is to be stored under each cluster id: a record or leave, and a report.
+    stored: BTreeMap<ClusterId, (Envelopes, Envelopes)>,
     retry: channel::Sender<u64>,
-    addresses: channel::Receiver<Vec<SocketAddr>>,
-    bad_lines: Arc<AtomicU64>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -110,87 +122,127 @@ pub fn spawn(
 ) -> DiscoveryClient {
     // Fails if the process already has a provider, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (record, _) = channel::channel(None);
-    let (report, _) = channel::channel(None);
-    let (retry, retry_seen) = channel::channel(0);
     let addresses = Addresses::new(config.servers.len());
-    let cancel = CancellationToken::new();
-    let tasks = TaskTracker::new();
     let bad_lines = Arc::new(AtomicU64::new(0));
-    let mut sessions = Vec::new();
-    for (index, url) in config.servers.into_iter().enumerate() {
-        let server = Server {
-            index,
-            url,
-            keys: config.keys.clone(),
-            ca: config.ca.clone(),
-            events: events.clone(),
-            retry: retry_seen.clone(),
-            first_answer: config.first_answer,
-            bad_lines: bad_lines.clone(),
-        };
-        let names = addresses.server(index, server.url.clone(), config.cache.clone());
-        let (session, session_seen) = channel::channel(None);
-        for (slot, source) in [(Slot::Record, &record), (Slot::Report, &report)] {
-            let publisher = Publisher::new(
-                server.clone(),
-                slot,
-                source.subscribe(),
-                session_seen.clone(),
-            );
-            tasks.spawn(cancel.clone().run_until_cancelled_owned(publisher.run()));
-        }
-        let watcher = Watcher::new(server, names, session);
-        tasks.spawn(cancel.clone().run_until_cancelled_owned(watcher.run()));
-        sessions.push(session_seen);
-    }
-    tasks.close();
+    let running = Running::start(&config, &events, &addresses, &bad_lines);
     DiscoveryClient {
         shared: Arc::new(Shared {
-            keys: config.keys,
-            sessions,
-            record,
-            report,
-            retry,
-            addresses: addresses.subscribe(),
+            running: Mutex::new(Arc::new(running)),
+            config,
+            events,
+            addresses,
             bad_lines,
-            cancel,
-            tasks,
         }),
     }
 }
 
+impl Running {
+    fn start(
+        config: &ClientConfig,
+        events: &mpsc::Sender<(usize, DiscoveryEvent)>,
+        addresses: &Addresses,
+        bad_lines: &Arc<AtomicU64>,
+    ) -> Self {
+        let (retry, retry_seen) = channel::channel(0);
+        let cancel = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let slot = || channel::channel(None).0;
+        let ids = config.keys.iter().map(ClusterKeys::cluster_id);
+        let stored: BTreeMap<_, (Envelopes, Envelopes)> =
+            ids.map(|id| (id, (slot(), slot()))).collect();
+        let mut sessions = Vec::new();
+        for (index, url) in config.servers.iter().enumerate() {
+            let server = Server {
+                index,
+                url: url.clone(),
+                keys: config.keys.clone(),
+                ca: config.ca.clone(),
+                events: events.clone(),
+                retry: retry_seen.clone(),
+                first_answer: config.first_answer,
+                bad_lines: bad_lines.clone(),
+            };
+            let names = addresses.server(index, url.clone(), config.cache.clone());
+            let (session, session_seen) = channel::channel(None);
+            let sources = stored
+                .values()
+                .flat_map(|(record, report)| [(Slot::Record, record), (Slot::Report, report)]);
+            for (slot, source) in sources {
+                let publisher = Publisher::new(
+                    server.clone(),
+                    slot,
+                    source.subscribe(),
+                    session_seen.clone(),
+                );
+                tasks.spawn(cancel.clone().run_until_cancelled_owned(publisher.run()));
+            }
+            let watcher = Watcher::new(server, names, session);
+            tasks.spawn(cancel.clone().run_until_cancelled_owned(watcher.run()));
+            sessions.push(session_seen);
+        }
+        tasks.close();
+        Self {
+            keys: config.keys.clone(),
+            sessions,
+            stored,
+            retry,
+            cancel,
+            tasks,
+        }
+    }
+}
+
 impl DiscoveryClient {
-    /// Keeps this record (or leave) stored at every server from now on: retried until it is, renewed
-    /// at a quarter of the lease. The newest one wins.
-    pub fn publish(&self, envelope: VerifiedEnvelope) {
-        self.shared.record.send_replace(Some(envelope));
+    /// Watches and stores under these keys from now on, over new connections; nothing is stored under
+    /// them yet. Must run inside a tokio runtime.
+    pub fn set_keys(&self, keys: Vec<ClusterKeys>) {
+        let shared = &*self.shared;
+        let config = ClientConfig {
+            keys: Arc::new(keys),
+            ..shared.config.clone()
+        };
+        let (events, addresses) = (&shared.events, &shared.addresses);
+        let next = Running::start(&config, events, addresses, &shared.bad_lines);
+        let former = std::mem::replace(&mut *self.lock(), Arc::new(next));
+        former.cancel.cancel();
     }
 
-    /// Stores this report once at every server. The newest one wins.
+    /// Keeps this record (or leave) stored at every server from now on: retried until it is, renewed
+    /// at a quarter of the lease. The newest one of each cluster id wins; one of a cluster whose keys are
+    /// not here is dropped.
+    pub fn publish(&self, envelope: VerifiedEnvelope) {
+        if let Some((record, _)) = self.running().stored.get(&envelope.cluster()) {
+            record.send_replace(Some(envelope));
+        }
+    }
+
+    /// Stores this report once at every server, likewise.
     pub fn publish_report(&self, envelope: VerifiedEnvelope) {
-        self.shared.report.send_replace(Some(envelope));
+        if let Some((_, report)) = self.running().stored.get(&envelope.cluster()) {
+            report.send_replace(Some(envelope));
+        }
     }
 
     /// Fetches the last reports of `members`: of each the first that a server gives and that verifies.
     /// Members without one are left out. Takes at most two seconds.
     pub async fn fetch_reports(&self, members: Vec<MemberId>) -> Vec<FetchedReport> {
-        let sessions = self.shared.sessions.iter();
+        let running = self.running();
+        let sessions = running.sessions.iter();
         let sessions: Vec<_> = sessions.filter_map(|seen| seen.borrow().clone()).collect();
-        reports::fetch(&sessions, &self.shared.keys, members).await
+        reports::fetch(&sessions, &running.keys, members).await
     }
 
     /// Resolved addresses of all servers, sorted. Connections go to these and no others.
     #[must_use]
     pub fn addresses(&self) -> channel::Receiver<Vec<SocketAddr>> {
-        self.shared.addresses.clone()
+        self.shared.addresses.subscribe()
     }
 
     /// Ends every wait and makes every connection anew, also one that is just being made and one a
     /// request is waiting on (five times at once, then once in five seconds): the host's addresses or
     /// routes changed, and old connections may be dead without knowing it.
     pub fn retry_now(&self) {
-        self.shared
+        self.running()
             .retry
             .send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -203,7 +255,17 @@ impl DiscoveryClient {
 
     /// Stops every task; nothing is told to the servers.
     pub async fn shutdown(&self) {
-        self.shared.cancel.cancel();
-        self.shared.tasks.wait().await;
+        let running = self.running();
+        running.cancel.cancel();
+        running.tasks.wait().await;
+    }
+
+    fn running(&self) -> Arc<Running> {
+        Arc::clone(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Running>> {
+        let running = &self.shared.running;
+        running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::Candidate;
+use crate::ids::ClusterId;
 use crate::key::WgPublicKey;
 use crate::limits::{
-    MAX_CANDIDATES, MAX_NAME_BYTES, MAX_NETWORKS, MAX_NODE_ADDRESSES, MAX_ZONE_BYTES,
+    MAX_CANDIDATES, MAX_NAME_BYTES, MAX_NETWORKS, MAX_NODE_ADDRESSES, MAX_SECRETS, MAX_ZONE_BYTES,
 };
 
 /// Which pairs of nodes tunnel.
@@ -64,6 +65,10 @@ pub struct Record {
     /// Version of the daemon, for people.
     #[serde(default)]
     pub version: String,
+    /// During a rotation, the cluster ids of the secrets this node holds, newest first. Empty: only the
+    /// one the record is sealed with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ClusterId>,
 }
 
 /// Why a record was refused.
@@ -126,7 +131,8 @@ impl Record {
             self.exclude_networks.len() <= MAX_NETWORKS,
             "list of excluded networks",
         )?;
-        bound(self.version.len() <= MAX_NAME_BYTES, "version")
+        bound(self.version.len() <= MAX_NAME_BYTES, "version")?;
+        bound(self.secrets.len() <= MAX_SECRETS, "list of secrets")
     }
 }
 
@@ -157,6 +163,7 @@ mod tests {
             networks: vec!["10.244.1.0/24".parse().unwrap()],
             exclude_networks: Vec::new(),
             version: "0.1.0".into(),
+            secrets: Vec::new(),
         }
     }
 

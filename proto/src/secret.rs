@@ -84,6 +84,23 @@ impl ClusterSecret {
             .collect()
     }
 
+    /// The same cluster with a new first secret; the others are read as before. None if there are as
+    /// many as there may be: an earlier rotation is not finished.
+    #[must_use]
+    pub fn rotated(&self, secret: [u8; 32]) -> Option<Self> {
+        let mut next = self.clone();
+        next.secrets.insert(0, Zeroizing::new(secret));
+        (next.secrets.len() <= MAX_SECRETS).then_some(next)
+    }
+
+    /// The same cluster with its first secret alone: whoever has only older ones is left out.
+    #[must_use]
+    pub fn finished(&self) -> Self {
+        let mut next = self.clone();
+        next.secrets.truncate(1);
+        next
+    }
+
     /// Parses the text of a `cluster.secret` file.
     ///
     /// # Errors
@@ -228,6 +245,22 @@ mod tests {
         let admin = AdminKey(IdentityKey::from_seed(&[3; 32]));
         let read = AdminKey::parse(&admin.expose_text()).unwrap();
         assert_eq!(read.0.public_key(), admin.0.public_key());
+    }
+
+    #[test]
+    fn a_rotation_writes_with_the_new_and_reads_the_old_until_finished() {
+        let old = sample();
+        let both = old.rotated([5; 32]).unwrap();
+        let both = ClusterSecret::parse(&both.expose_text()).unwrap();
+        let ids = |secret: &ClusterSecret| -> Vec<_> {
+            secret.keys().iter().map(ClusterKeys::cluster_id).collect()
+        };
+        let new = ClusterKeys::derive(&[5; 32]).cluster_id();
+        assert_eq!(ids(&both), [new, ids(&old)[0]]);
+        assert_eq!(ids(&both.finished()), [new]);
+        assert_eq!(both.mesh_id(), old.mesh_id());
+        let full = (6..8).try_fold(both, |secret, byte| secret.rotated([byte; 32]));
+        assert!(full.unwrap().rotated([9; 32]).is_none());
     }
 
     #[test]

@@ -221,6 +221,19 @@ pub(crate) enum ClusterCommand {
         #[arg(long, default_value = ".")]
         dir: PathBuf,
     },
+    /// Replace the cluster secret without an outage, in two steps
+    ///
+    /// First without --finish: a new secret comes before the old one. Copy the file to every node and
+    /// reload meshd there (SIGHUP); tunnels move over as both ends have it. Then with --finish: the old
+    /// secrets are dropped; copy and reload again. Whoever has only an old one is left out.
+    Rotate {
+        /// The secret file to change
+        #[arg(long = "secret", default_value = DEFAULT_SECRET, value_name = "FILE")]
+        file: PathBuf,
+        /// Drop the old secrets
+        #[arg(long)]
+        finish: bool,
+    },
     /// Print the cluster id that belongs to a secret file
     Id {
         #[arg(default_value = DEFAULT_SECRET)]

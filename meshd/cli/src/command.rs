@@ -94,6 +94,9 @@ fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
         Command::Events { follow } => events::run(session, *follow),
         Command::Filter(FilterCommand::Test(test)) => filter::run(session, test),
         Command::Cluster(ClusterCommand::Init { dir }) => cluster::init(session, dir),
+        Command::Cluster(ClusterCommand::Rotate { file, finish }) => {
+            cluster::rotate(session, file, *finish)
+        }
         Command::Cluster(ClusterCommand::Id { file }) => cluster::id(session, file),
         Command::Showconf { as_peer } => showconf::run(session, as_peer.as_deref()),
         Command::Leave { yes } => leave::run(session, *yes),

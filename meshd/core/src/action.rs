@@ -15,9 +15,10 @@ pub enum Action {
     ApplyNetwork(Box<NetworkState>),
     /// Write this to disk, durably, before anything later is published.
     Persist(Box<PersistentState>),
-    /// Keep this record (or leave) stored at every server, renewing its lease, until the next one.
+    /// Keep this record (or leave) stored at every server, renewing its lease, until the next one of
+    /// its cluster id. During a rotation there is one for each secret.
     Publish(VerifiedEnvelope),
-    /// Store this report at every server, once.
+    /// Store this report at every server, once; one for each secret.
     PublishReport(VerifiedEnvelope),
     /// Stop the daemon: a leave has been published (or nobody could be told in time).
     Stop,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mesh_proto::discovery::Info;
-use mesh_proto::{MemberId, Sequence, VerifiedEnvelope};
+use mesh_proto::{ClusterSecret, MemberId, Sequence, VerifiedEnvelope};
 
 use crate::data_plane::EngineEvent;
 use crate::links::{HostFacts, LinkSnapshot};
@@ -45,6 +45,8 @@ pub enum Input {
     Reload(Box<Settings>),
     /// The configuration was read again and cannot be used; in words. Everything stays as it was.
     ReloadRefused(String),
+    /// The cluster secret file was read again. It is of the same mesh and admin key.
+    Secret(Box<ClusterSecret>),
     /// Publish a signed leave, then stop.
     Leave,
 }

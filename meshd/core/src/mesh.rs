@@ -32,6 +32,7 @@ mod reports;
 mod resume;
 mod routes;
 mod scene;
+mod secrets;
 mod server_events;
 mod servers;
 mod shared_fate;
@@ -54,7 +55,7 @@ use std::time::Instant;
 use ipnet::{IpNet, Ipv6Net};
 use mesh_proto::control::{Explain, Members, Paths, Peers, ShowConf, Status, Topology};
 use mesh_proto::mesh_address::{mesh_address, mesh_prefix};
-use mesh_proto::{ClusterKeys, MemberId, VerifiedEnvelope, WgPublicKey};
+use mesh_proto::{ClusterId, ClusterKeys, MemberId, VerifiedEnvelope, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -108,6 +109,8 @@ pub struct Mesh {
     peer_filter: Option<Arc<FilterProgram>>,
     keys: NodeKeys,
     cluster: Vec<ClusterKeys>,
+    /// Ids of secrets that were in use and are not any more.
+    former: BTreeSet<ClusterId>,
     rng: ChaCha20Rng,
     started: Instant,
     out: Outbox,
@@ -161,6 +164,7 @@ impl Mesh {
             peer_filter: None,
             keys: start.keys,
             cluster,
+            former: BTreeSet::new(),
             rng: ChaCha20Rng::from_seed(start.seed),
             started: now.instant,
             out: Outbox::default(),
@@ -217,6 +221,7 @@ impl Mesh {
                 self.settings_changed();
                 self.recompute(now);
             }
+            Input::Secret(secret) => self.set_secret(&secret, now),
             Input::HostFacts(facts) => {
                 if self.host.set_facts(facts, now.instant) {
                     self.resend_network();
@@ -315,8 +320,7 @@ impl Mesh {
 
     /// `meshctl members`.
     #[must_use]
-    pub fn members(&self, now: Now) -> Members {
-        let _ = now;
+    pub fn members(&self, _: Now) -> Members {
         self.build_members()
     }
 
@@ -328,15 +332,13 @@ impl Mesh {
 
     /// `meshctl topology`, from the records, this node's view and the reports of others.
     #[must_use]
-    pub fn topology(&self, reports: &[FetchedReport], now: Now) -> Topology {
-        let _ = now;
+    pub fn topology(&self, reports: &[FetchedReport], _: Now) -> Topology {
         self.build_topology(reports)
     }
 
     /// `meshctl explain IP`.
     #[must_use]
-    pub fn explain(&self, address: IpAddr, now: Now) -> Explain {
-        let _ = now;
+    pub fn explain(&self, address: IpAddr, _: Now) -> Explain {
         self.build_explain(address)
     }
 

@@ -4,11 +4,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mesh_proto::VerifiedEnvelope;
+use mesh_proto::{ClusterId, VerifiedEnvelope};
 use meshd_core::Input;
 use meshd_core::persistent::PersistentState;
 use tokio::sync::mpsc;
@@ -33,8 +34,9 @@ enum Publication {
 #[derive(Debug, Default)]
 struct Waiting {
     state: Option<Box<PersistentState>>,
-    record: Option<VerifiedEnvelope>,
-    report: Option<VerifiedEnvelope>,
+    /// By cluster id: a node has as many as it has secrets.
+    records: BTreeMap<ClusterId, VerifiedEnvelope>,
+    reports: BTreeMap<ClusterId, VerifiedEnvelope>,
 }
 
 /// Writes and publishes in a task of its own. Nothing here blocks.
@@ -95,12 +97,16 @@ impl Disk {
 
     /// Publishes a record or leave, when everything persisted before is on disk.
     pub(super) fn publish(&self, envelope: VerifiedEnvelope) {
-        self.add(|waiting| waiting.record = Some(envelope));
+        self.add(|waiting| {
+            waiting.records.insert(envelope.cluster(), envelope);
+        });
     }
 
     /// Publishes a report, likewise.
     pub(super) fn publish_report(&self, envelope: VerifiedEnvelope) {
-        self.add(|waiting| waiting.report = Some(envelope));
+        self.add(|waiting| {
+            waiting.reports.insert(envelope.cluster(), envelope);
+        });
     }
 
     /// Writes what waits and ends, unless the disk hangs.
@@ -147,9 +153,9 @@ where
             if let Some(state) = next.state.or_else(|| unsaved.take()) {
                 unsaved = self.write(state).await;
             }
-            let record = next.record.map(Publication::Record);
-            let report = next.report.map(Publication::Report);
-            record.into_iter().chain(report).for_each(&self.publish);
+            let records = next.records.into_values().map(Publication::Record);
+            let reports = next.reports.into_values().map(Publication::Report);
+            records.chain(reports).for_each(&self.publish);
             if !open {
                 return;
             }

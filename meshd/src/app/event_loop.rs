@@ -148,6 +148,9 @@ impl EventLoop {
             self.network_changes
                 .send_modify(|count| *count = count.wrapping_add(1));
         }
+        if let Input::Secret(secret) = &input {
+            self.discovery.set_keys(secret.keys());
+        }
         self.input(input);
     }
 

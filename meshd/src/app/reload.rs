@@ -1,9 +1,10 @@
-//! SIGHUP: reads the configuration again and hands what changed to the mesh. What needs a restart is
+//! SIGHUP: reads the configuration and the cluster secret again and hands what changed to the mesh. What needs a restart is
 //! said so and kept as it was; a broken file changes nothing.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use mesh_proto::{ClusterId, ClusterKeys, ClusterSecret};
 use meshd_core::Input;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,10 +24,10 @@ impl Hangup {
     }
 }
 
-/// Reads the configuration again at each SIGHUP, until aborted.
+/// Reads configuration and cluster secret again at each SIGHUP, until aborted.
 pub(super) fn listen(
     path: PathBuf,
-    mut current: Config,
+    (mut current, mut secret): (Config, ClusterSecret),
     mut watchers: Watchers,
     inputs: mpsc::Sender<Input>,
     mut hangup: Hangup,
@@ -34,31 +35,59 @@ pub(super) fn listen(
     tokio::spawn(async move {
         while hangup.0.recv().await.is_some() {
             service_manager::reloading();
-            match config::load(&path) {
-                Ok(loaded) => {
-                    for warning in &loaded.warnings {
-                        tracing::warn!("{}: {warning}", path.display());
-                    }
-                    let next = keep_fixed(&current, loaded.config);
+            let mut news = Vec::new();
+            match read(&path, &current, &secret) {
+                Ok((next, next_secret)) => {
                     watchers.change(&current, &next);
-                    let settings = Box::new(next.to_settings());
-                    if inputs.send(Input::Reload(settings)).await.is_err() {
-                        return;
+                    news.push(Input::Reload(Box::new(next.to_settings())));
+                    if ids(&next_secret) != ids(&secret) {
+                        news.push(Input::Secret(Box::new(next_secret.clone())));
                     }
                     tracing::info!("configuration read again");
-                    current = next;
+                    (current, secret) = (next, next_secret);
                 }
                 Err(error) => {
                     tracing::error!("configuration kept as it was: {error}");
-                    let refused = Input::ReloadRefused(error.to_string());
-                    if inputs.send(refused).await.is_err() {
-                        return;
-                    }
+                    news.push(Input::ReloadRefused(error));
+                }
+            }
+            for input in news {
+                if inputs.send(input).await.is_err() {
+                    return;
                 }
             }
             service_manager::ready();
         }
     })
+}
+
+/// Both files, or in words why one of them cannot be used; then neither is.
+fn read(
+    path: &Path,
+    current: &Config,
+    secret: &ClusterSecret,
+) -> Result<(Config, ClusterSecret), String> {
+    let loaded = config::load(path).map_err(|error| error.to_string())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    let next = keep_fixed(current, loaded.config);
+    let cluster = &next.cluster;
+    let read = config::load_secret(&cluster.secret_file, cluster.id);
+    let next_secret = read.map_err(|error| error.to_string())?;
+    // The mesh address and who may remove members hang on these.
+    if next_secret.mesh_id() != secret.mesh_id() || next_secret.admin_key() != secret.admin_key() {
+        return Err(format!(
+            "{} is of another mesh; to move this node there, stop meshd and give it a stateDir of its own",
+            cluster.secret_file.display()
+        ));
+    }
+    Ok((next, next_secret))
+}
+
+fn ids(secret: &ClusterSecret) -> Vec<ClusterId> {
+    let keys = secret.keys();
+    keys.iter().map(ClusterKeys::cluster_id).collect()
 }
 
 /// `next` with everything that only a restart can change put back to what runs now.
@@ -69,7 +98,10 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
             fixed.push(key);
         }
     };
-    keep(current.cluster != next.cluster, "cluster");
+    keep(
+        current.cluster.secret_file != next.cluster.secret_file,
+        "cluster.secretFile",
+    );
     keep(current.node.name != next.node.name, "node.name");
     keep(current.discovery != next.discovery, "discovery");
     let (now, then) = (&current.wireguard, &next.wireguard);
@@ -103,7 +135,9 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
             fixed.join(", ")
         );
     }
-    next.cluster = current.cluster.clone();
+    next.cluster
+        .secret_file
+        .clone_from(&current.cluster.secret_file);
     next.node.name.clone_from(&current.node.name);
     next.discovery = current.discovery.clone();
     next.wireguard = Wireguard {

@@ -73,7 +73,13 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen);
     let disk = Disk::start(foundation.state, discovery.clone(), inputs.clone());
-    let reloading = reload::listen(path.to_owned(), config, watching, inputs, hangup);
+    let reloading = reload::listen(
+        path.to_owned(),
+        (config, foundation.secret),
+        watching,
+        inputs,
+        hangup,
+    );
 
     let event_loop = EventLoop {
         mesh,

@@ -140,28 +140,30 @@ impl Watcher {
         Ok(())
     }
 
-    /// A stream for each cluster key. That of an old secret may be refused by the server; that of the
-    /// secret in use may not.
+    /// A stream for each cluster key. A server that serves one of the clusters may refuse the others: a
+    /// rotation must not cut this node off from where it was before.
     async fn open_streams(
         &mut self,
         session: &Arc<Session>,
     ) -> Result<Vec<Option<Response>>, RequestError> {
         let mut streams = Vec::new();
+        let mut refused = None;
         for (index, keys) in self.server.keys.iter().enumerate() {
             let path = watch_path(&keys.cluster_id(), self.resume[index]);
             match session.send(keys, &path, None, ANSWER_TIMEOUT).await {
                 Ok(response) => streams.push(Some(response)),
-                Err(error) if index > 0 && error.code() == Some(ErrorCode::ClusterNotAllowed) => {
-                    tracing::debug!(
-                        "{}: an older secret is not watched: {error}",
-                        self.server.url
-                    );
+                Err(error) if error.code() == Some(ErrorCode::ClusterNotAllowed) => {
+                    tracing::warn!("one of the secrets is not watched: {error}");
                     streams.push(None);
+                    refused.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(streams)
+        match refused {
+            Some(error) if streams.iter().all(Option::is_none) => Err(error),
+            _ => Ok(streams),
+        }
     }
 }
 

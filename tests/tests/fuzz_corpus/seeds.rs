@@ -112,6 +112,7 @@ fn plaintexts() -> Vec<Seed> {
         networks: vec!["10.244.1.0/24".parse().expect("a prefix")],
         exclude_networks: Vec::new(),
         version: "0.1.0".into(),
+        secrets: Vec::new(),
     };
     let report = Report {
         peers: vec![ReportedPeer {

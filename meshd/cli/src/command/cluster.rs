@@ -1,5 +1,6 @@
-//! `meshctl cluster init|id`: makes the keys of a cluster and names it. Needs no daemon.
+//! `meshctl cluster init|rotate|id`: makes the keys of a cluster, replaces its secret, names it. Needs no daemon.
 
+mod rotate;
 mod write;
 
 use std::fs;
@@ -10,6 +11,7 @@ use mesh_proto::{AdminKey, ClusterId, ClusterSecret, IdentityKey, MeshId};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+pub(super) use self::rotate::rotate;
 use super::Session;
 use crate::failure::Failure;
 
@@ -19,7 +21,7 @@ const ADMIN_NAME: &str = "cluster.admin";
 /// A secret file is a few hundred bytes; anything larger is another file.
 const MAX_SECRET_FILE_BYTES: u64 = 64 * 1024;
 
-/// The document of both commands.
+/// The document of all commands.
 #[derive(Debug, Serialize)]
 struct Cluster {
     version: u32,

@@ -55,6 +55,11 @@ impl Dial {
         self.next = None;
     }
 
+    /// Initiations since it started.
+    pub(super) const fn rounds(&self) -> usize {
+        self.round
+    }
+
     pub(super) const fn next(&self) -> Option<Instant> {
         self.next
     }

@@ -89,7 +89,8 @@ impl Mesh {
             peer.member().filter(|_| news)
         });
         // A member whose tunnel is only kept may have said what it was kept for.
-        if waits.flatten().is_some_and(|id| self.kept.contains(&id)) {
+        let rotating = self.cluster.len() > 1;
+        if (waits.flatten()).is_some_and(|id| rotating || self.kept.contains(&id)) {
             self.mark_dirty(now.instant);
         }
     }

@@ -9,11 +9,16 @@ use mesh_proto::discovery::EncodedEnvelope;
 use mesh_proto::envelope::EnvelopeError;
 use mesh_proto::mesh_address::mesh_address;
 use mesh_proto::record::RecordError;
-use mesh_proto::{ClusterKeys, EnvelopeKind, MemberId, MeshId, Record, Sequence, VerifiedEnvelope};
+use mesh_proto::{
+    ClusterId, ClusterKeys, EnvelopeKind, MemberId, MeshId, Record, Sequence, VerifiedEnvelope,
+};
 
 use super::leases::Leases;
 use crate::persistent::{PersistentMember, PersistentState};
 use crate::timing::FORGET_AFTER;
+
+#[cfg(test)]
+mod tests;
 
 /// Members a node keeps; more are refused and counted.
 pub const MAX_MEMBERS: usize = 20_000;
@@ -32,6 +37,10 @@ pub(super) struct Member {
     pub(super) mesh_address: Ipv6Addr,
     pub(super) first_seen_ms: u64,
     pub(super) leases: Leases,
+    /// Cluster ids of the secrets it holds, newest first.
+    pub(super) secrets: Vec<ClusterId>,
+    /// What `encoded` is sealed with.
+    sealed_for: ClusterId,
     encoded: EncodedEnvelope,
 }
 
@@ -129,7 +138,10 @@ impl Membership {
             };
             if envelope.member() == own {
                 own_record = open_record(&envelope, keys).ok();
-            } else if let Err(refusal) = self.admit(&envelope, keys, entry.first_seen_ms) {
+            } else if let Err(refusal) = self.admit(&envelope, keys, entry.first_seen_ms)
+                // Of a secret that was dropped since.
+                && !matches!(refusal, Refusal::Envelope(EnvelopeError::Cluster))
+            {
                 self.count(&refusal);
             }
         }
@@ -257,6 +269,7 @@ impl Membership {
         match known {
             Some(held) if got < held => return Err(Refusal::Rollback { held, got }),
             Some(held) if got == held && envelope.kind() == EnvelopeKind::Record => {
+                self.seal_newer(envelope, keys);
                 return Ok(Admitted::Refreshed);
             }
             _ => {}
@@ -274,6 +287,21 @@ impl Membership {
         }
     }
 
+    /// Keeps the form of a known record that the newest secret opens: the others will be dropped.
+    fn seal_newer(&mut self, envelope: &VerifiedEnvelope, keys: &[ClusterKeys]) {
+        let newest = keys.first().map(ClusterKeys::cluster_id);
+        let Some(member) = self.members.get_mut(&envelope.member()) else {
+            return;
+        };
+        let better = Some(envelope.cluster()) == newest && Some(member.sealed_for) != newest;
+        if better && open_record(envelope, keys).is_ok_and(|record| record == member.record) {
+            let encoded = EncodedEnvelope::from_bytes(&envelope.encode());
+            self.bytes = self.bytes - member.encoded.0.len() + encoded.0.len();
+            member.sealed_for = envelope.cluster();
+            member.encoded = encoded;
+        }
+    }
+
     fn store(
         &mut self,
         envelope: &VerifiedEnvelope,
@@ -282,6 +310,10 @@ impl Membership {
     ) -> Result<Admitted, Refusal> {
         let id = envelope.member();
         let record = open_record(envelope, keys)?;
+        let secrets = match &*record.secrets {
+            [] => vec![envelope.cluster()],
+            several => several.to_vec(),
+        };
         let encoded = EncodedEnvelope::from_bytes(&envelope.encode());
         let replaced = self.members.get(&id).map_or(0, |old| old.encoded.0.len());
         let bytes = self.bytes - replaced + encoded.0.len();
@@ -293,6 +325,8 @@ impl Membership {
             self.bytes = bytes;
             member.record = record;
             member.sequence = envelope.sequence();
+            member.secrets = secrets;
+            member.sealed_for = envelope.cluster();
             member.encoded = encoded;
             return Ok(Admitted::Changed);
         }
@@ -309,6 +343,8 @@ impl Membership {
                 mesh_address: mesh_address(&self.mesh, &id),
                 first_seen_ms,
                 leases: Leases::default(),
+                secrets,
+                sealed_for: envelope.cluster(),
                 encoded,
             },
         );
@@ -349,48 +385,4 @@ impl Membership {
 
 fn open_record(envelope: &VerifiedEnvelope, keys: &[ClusterKeys]) -> Result<Record, Refusal> {
     Ok(Record::decode(&envelope.open(keys)?)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::base_instant;
-    use super::*;
-    use mesh_proto::envelope::Contents;
-    use mesh_proto::{Envelope, IdentityKey};
-
-    #[test]
-    fn records_are_bounded_in_bytes_but_members_may_always_shrink() {
-        let keys = [ClusterKeys::derive(&[1; 32])];
-        let mut membership = Membership::new(MeshId([1; 16]));
-        let mut hear = |member: u8, sequence, padding: usize, filled: bool| {
-            let text = format!(
-                r#"{{"name":"a","wireguardKey":"{}","backend":"kernel","x":"{}"}}"#,
-                mesh_proto::WgPublicKey([member; 32]),
-                "x".repeat(padding)
-            );
-            let contents = Contents {
-                kind: EnvelopeKind::Record,
-                sequence: Sequence(sequence),
-                plaintext: text.as_bytes(),
-            };
-            let identity = IdentityKey::from_seed(&[member; 32]);
-            let envelope = Envelope::seal(&keys[0], &identity, contents, [3; 24]).unwrap();
-            let lease = LeaseNews {
-                server: 0,
-                fresh: true,
-                stale: Duration::ZERO,
-                at: base_instant(),
-            };
-            if filled {
-                membership.bytes = MAX_RECORD_BYTES - 100;
-            }
-            membership.hear(&envelope, &keys, Some(lease), 1)
-        };
-        assert!(matches!(hear(1, 1, 2000, false), Ok(Admitted::Joined)));
-        assert!(matches!(hear(2, 1, 10, true), Err(Refusal::Full)));
-        assert!(matches!(hear(1, 2, 9000, false), Err(Refusal::Full)));
-        assert!(matches!(hear(1, 3, 10, false), Ok(Admitted::Changed)));
-        assert!(matches!(hear(2, 2, 10, false), Ok(Admitted::Joined)));
-        assert_eq!(membership.refused().full, 2);
-    }
 }

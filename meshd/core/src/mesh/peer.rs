@@ -16,6 +16,7 @@ use super::path_size::PathSize;
 use super::paths::Paths;
 use super::recovery::{Announce, Phase, Why};
 pub(super) use super::scene::{OwnFacts, Scene};
+use super::secrets::PairKeys;
 use super::telling::{Assembly, Telling};
 use super::zone_change::Boundary;
 use crate::candidates::RankedEndpoint;
@@ -81,6 +82,8 @@ pub(super) struct Peer {
     pub(super) bypass: Bypass,
     pub(super) telling: Telling,
     pub(super) assembly: Assembly,
+    /// Preshared keys it may use, best first.
+    pub(super) pair_keys: PairKeys,
 }
 
 impl Peer {
@@ -112,6 +115,7 @@ impl Peer {
             bypass: Bypass::new(now),
             telling: Telling::default(),
             assembly: Assembly::default(),
+            pair_keys: PairKeys::new(),
         }
     }
 
@@ -266,6 +270,7 @@ impl Peer {
             scene.counters.initiations += 1;
             self.effort.begin(now);
             self.effort.initiated();
+            self.try_secrets(scene);
             scene.out.engine(EngineCommand::Handshake {
                 peer: self.key,
                 copies,

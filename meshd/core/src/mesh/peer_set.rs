@@ -13,6 +13,7 @@ use super::membership::Member;
 use super::paths::Sources;
 use super::peer::{Peer, PeerKind, Scene};
 use super::routes::all_addresses;
+use super::secrets::PairKeys;
 use super::timers::Timer;
 use crate::Now;
 use crate::candidates::{self, DialContext, RankedEndpoint};
@@ -32,6 +33,7 @@ const DIAL_PACE: Duration = Duration::from_millis(5);
 struct Wanted {
     kind: PeerKind,
     spec: PeerSpec,
+    pair_keys: PairKeys,
     label: String,
     endpoints: Vec<RankedEndpoint>,
     /// Both records want the tunnel; otherwise it is only kept for now.
@@ -118,10 +120,7 @@ impl Mesh {
         endpoints: Vec<RankedEndpoint>,
         agreed: bool,
     ) -> Wanted {
-        let known = self.peer_of(&id);
-        let preshared_key = known
-            .and_then(|peer| peer.spec.preshared_key.clone())
-            .unwrap_or_else(|| self.cluster[0].preshared_key(&self.id, &id));
+        let pair_keys = self.pair_keys(&id, member);
         Wanted {
             kind: PeerKind::Member {
                 id,
@@ -131,7 +130,7 @@ impl Mesh {
             },
             spec: PeerSpec {
                 public_key: member.record.wireguard_key,
-                preshared_key: Some(preshared_key),
+                preshared_key: pair_keys.first().map(|(_, key)| key.clone()),
                 allowed_ips: self
                     .resolution
                     .allowed
@@ -143,6 +142,7 @@ impl Mesh {
                 endpoint_filter: self.peer_filter.clone(),
             },
             label: self.names.of(&id),
+            pair_keys,
             endpoints,
             agreed,
         }
@@ -244,6 +244,7 @@ impl Mesh {
             peer.ping_at(now.instant);
         }
         (peer.kind, peer.spec, peer.label) = (wanted.kind, wanted.spec, wanted.label);
+        peer.pair_keys = wanted.pair_keys;
         if wanted.agreed {
             peer.boundary.wanted(own);
         }
@@ -261,7 +262,7 @@ impl Mesh {
             telling: &mut self.telling_budget,
             counters: &mut self.counters,
             sources: &self.sources,
-            envelope: self.publisher.envelope(),
+            envelopes: self.publisher.envelopes(),
             own,
         };
         Some((self.peers.get_mut(key)?, scene))
@@ -345,6 +346,7 @@ fn wanted_external(external: &ExternalPeer, allowed_ips: Vec<IpNet>) -> Wanted {
             keepalive: external.endpoint.map(|_| KEEPALIVE),
             endpoint_filter: None,
         },
+        pair_keys: PairKeys::new(),
         label: external.name.clone(),
         endpoints: endpoints.collect(),
         agreed: true,

@@ -75,6 +75,7 @@ impl Mesh {
             networks: settings.networks.advertise.clone(),
             exclude_networks: settings.filters.exclude_advertised_networks.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            secrets: self.own_secrets(),
         }
     }
 

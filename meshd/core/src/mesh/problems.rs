@@ -20,6 +20,7 @@ const CODES: &[&str] = &[
     "clock_behind",
     "clock_ahead",
     "members_limit",
+    "secret_rotation",
     "identity_conflict",
     "record_invalid",
     "alone",
@@ -90,6 +91,7 @@ impl Mesh {
         let mut found = Found::default();
         self.discovery_problems(now, &mut found);
         self.membership_problems(now, &mut found);
+        self.rotation_problems(&mut found);
         self.naming_problems(&mut found);
         self.host_problems(now, &mut found);
         self.filter_problems(&mut found);
@@ -143,7 +145,7 @@ impl Mesh {
             found.warn(
                 "wrong_secret",
                 format!("{} records of this cluster cannot be opened with this node's secret", refused.sealed),
-                "during a rotation, add the new secret to every node's cluster.secret before any node writes with it",
+                "an earlier rotation was finished before these nodes had the new secret, or somebody else has this one: copy the cluster.secret in force to them",
             );
         }
         if refused.full > 0 {

@@ -52,9 +52,10 @@ impl Mesh {
             }
         };
         let sequence = self.publisher.take_sequence(now.unix_ms);
-        let Some(envelope) = self.seal(EnvelopeKind::Record, sequence, &plaintext) else {
+        let sealed = self.seal(EnvelopeKind::Record, sequence, &plaintext);
+        if sealed.is_empty() {
             return;
-        };
+        }
         let moved = self.publisher.boundary(&record).is_none();
         if moved {
             let zone = zone_label(record.zone.as_deref(), &self.id);
@@ -64,9 +65,9 @@ impl Mesh {
         self.record_error = None;
         let message = format!("published the own record, sequence {sequence}");
         self.out.event("published", Level::Debug, message);
-        self.publisher.published(record, &envelope);
+        self.publisher.published(record, &sealed);
         self.persist(now.instant);
-        self.out.act(Action::Publish(envelope));
+        self.send_out(sealed);
         self.tell_peers(now);
         if moved {
             for peer in self.peers.values_mut() {
@@ -104,42 +105,55 @@ impl Mesh {
     /// Publishes a leave and tells connected peers; the mesh stops when a server has it, or after a moment.
     pub(super) fn leave(&mut self, now: Now) {
         let sequence = self.publisher.take_sequence(now.unix_ms);
-        let Some(envelope) = self.seal(EnvelopeKind::Left, sequence, b"{}") else {
+        let sealed = self.seal(EnvelopeKind::Left, sequence, b"{}");
+        if sealed.is_empty() {
             return;
-        };
-        let deadline = self.publisher.leave(&envelope, now.instant);
+        }
+        let deadline = self.publisher.leave(&sealed, now.instant);
         self.timers.set(Timer::Publish, None);
         self.timers.set(Timer::Leave, Some(deadline));
         self.persist(now.instant);
-        self.out.act(Action::Publish(envelope));
+        self.send_out(sealed);
         self.tell_peers(now);
         self.out
             .event("leaving", Level::Info, "leaving the cluster for good");
     }
 
-    /// Seals with the first secret.
+    /// The newest secret's first: it is the one that counts for those who look at one.
+    fn send_out(&mut self, sealed: Vec<VerifiedEnvelope>) {
+        for envelope in sealed {
+            self.out.act(Action::Publish(envelope));
+        }
+    }
+
+    /// Seals with every secret, the newest first: members with any one of them can read it. Empty if it
+    /// cannot be sealed.
     pub(super) fn seal(
         &mut self,
         kind: EnvelopeKind,
         sequence: Sequence,
         plaintext: &[u8],
-    ) -> Option<VerifiedEnvelope> {
-        let mut nonce = [0; 24];
-        self.rng.fill_bytes(&mut nonce);
-        let contents = Contents {
-            kind,
-            sequence,
-            plaintext,
-        };
-        match Envelope::seal(&self.cluster[0], &self.keys.identity, contents, nonce) {
-            Ok(envelope) => Some(envelope),
-            Err(error) => {
-                self.record_error = Some(error.to_string());
-                let message = format!("sealing failed: {error}; the record is too large");
-                self.out.event("record_invalid", Level::Warn, message);
-                None
+    ) -> Vec<VerifiedEnvelope> {
+        let mut sealed = Vec::with_capacity(self.cluster.len());
+        for keys in &self.cluster {
+            let mut nonce = [0; 24];
+            self.rng.fill_bytes(&mut nonce);
+            let contents = Contents {
+                kind,
+                sequence,
+                plaintext,
+            };
+            match Envelope::seal(keys, &self.keys.identity, contents, nonce) {
+                Ok(envelope) => sealed.push(envelope),
+                Err(error) => {
+                    self.record_error = Some(error.to_string());
+                    let message = format!("sealing failed: {error}; the record is too large");
+                    self.out.event("record_invalid", Level::Warn, message);
+                    return Vec::new();
+                }
             }
         }
+        sealed
     }
 
     /// Has the cache written some time: nothing is lost for good without it.

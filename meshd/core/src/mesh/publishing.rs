@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mesh_proto::discovery::EncodedEnvelope;
 use mesh_proto::record::RecordError;
-use mesh_proto::{EnvelopeKind, Record, Sequence, VerifiedEnvelope};
+use mesh_proto::{ClusterId, EnvelopeKind, Record, Sequence, VerifiedEnvelope};
 
 use crate::timing::{CONFLICT_GAP, CONFLICT_WINDOW, LEAVE_WAIT, PUBLISH_COALESCE};
 
@@ -19,7 +19,8 @@ struct Published {
     record: Record,
     sequence: Sequence,
     encoded: EncodedEnvelope,
-    bytes: Vec<u8>,
+    /// One for each secret, the newest first.
+    envelopes: Vec<(ClusterId, Vec<u8>)>,
 }
 
 /// The leave that is published instead.
@@ -27,7 +28,7 @@ struct Published {
 struct Leaving {
     sequence: Sequence,
     deadline: Instant,
-    bytes: Vec<u8>,
+    envelopes: Vec<(ClusterId, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Publisher {
     current: Option<Published>,
     /// Sequence of the first record with the zone and mode of the current one.
     boundary: Sequence,
+    /// Sequence of the first record that named the secrets of the current one.
+    secrets: Sequence,
     /// Zone of the record before the restart; stands in until this run knows better.
     cached: Option<Record>,
     leaving: Option<Leaving>,
@@ -52,6 +55,7 @@ impl Publisher {
             last,
             current: None,
             boundary: Sequence(0),
+            secrets: Sequence(0),
             cached,
             leaving: None,
             left: false,
@@ -87,10 +91,19 @@ impl Publisher {
             .map(|_| self.boundary)
     }
 
-    /// The envelope of what is published.
-    pub(super) fn envelope(&self) -> Option<&[u8]> {
-        let record = self.current.as_ref().map(|published| &*published.bytes);
-        self.leaving.as_ref().map(|leave| &*leave.bytes).or(record)
+    /// The first record that named these secrets; none if that is not published yet.
+    pub(super) fn secrets_since(&self, secrets: &[ClusterId]) -> Option<Sequence> {
+        self.current
+            .as_ref()
+            .filter(|published| published.record.secrets == secrets)
+            .map(|_| self.secrets)
+    }
+
+    /// The envelopes of what is published, one for each secret.
+    pub(super) fn envelopes(&self) -> &[(ClusterId, Vec<u8>)] {
+        let record = self.current.as_ref().map(|published| &*published.envelopes);
+        let leave = self.leaving.as_ref().map(|leave| &*leave.envelopes);
+        leave.or(record).unwrap_or_default()
     }
 
     pub(super) fn encoded(&self) -> Option<&EncodedEnvelope> {
@@ -115,6 +128,13 @@ impl Publisher {
         }
     }
 
+    /// The current record has to go out again, under other secrets.
+    pub(super) const fn seal_again(&mut self, now: Instant) {
+        if self.current.is_some() && self.again.is_none() {
+            self.again = Some(now);
+        }
+    }
+
     /// True while publishing again would only feed a quarrel over sequences.
     pub(super) fn waits_for_conflict(&self, now: Instant) -> bool {
         self.again.is_some_and(|again| now < again)
@@ -132,8 +152,18 @@ impl Publisher {
         record.encode()
     }
 
-    /// `record` was sealed and goes out.
-    pub(super) fn published(&mut self, record: Record, envelope: &VerifiedEnvelope) {
+    /// `record` was sealed, once for each secret, and goes out.
+    pub(super) fn published(&mut self, record: Record, sealed: &[VerifiedEnvelope]) {
+        let Some(envelope) = sealed.first() else {
+            return;
+        };
+        let same_secrets = self
+            .current
+            .as_ref()
+            .is_some_and(|before| before.record.secrets == record.secrets);
+        if !same_secrets {
+            self.secrets = envelope.sequence();
+        }
         let moved = self
             .current
             .as_ref()
@@ -146,7 +176,7 @@ impl Publisher {
             record,
             sequence: envelope.sequence(),
             encoded: EncodedEnvelope::from_bytes(&envelope.encode()),
-            bytes: envelope.encode(),
+            envelopes: encoded(sealed),
         });
     }
 
@@ -156,10 +186,8 @@ impl Publisher {
         if stored.kind() == EnvelopeKind::Report || Some(stored.sequence()) < self.last {
             return None;
         }
-        let same = self
-            .encoded()
-            .is_some_and(|own| *own == EncodedEnvelope::from_bytes(&stored.encode()));
-        if same {
+        let bytes = stored.encode();
+        if self.envelopes().iter().any(|(_, own)| *own == bytes) {
             return None;
         }
         self.last = self.last.max(Some(stored.sequence()));
@@ -189,14 +217,16 @@ impl Publisher {
     }
 
     /// This leave goes out. The first one sets the deadline.
-    pub(super) fn leave(&mut self, envelope: &VerifiedEnvelope, now: Instant) -> Instant {
+    pub(super) fn leave(&mut self, sealed: &[VerifiedEnvelope], now: Instant) -> Instant {
         let before = self.leaving.as_ref().map(|leave| leave.deadline);
         let deadline = before.unwrap_or(now + LEAVE_WAIT);
-        self.leaving = Some(Leaving {
-            sequence: envelope.sequence(),
-            deadline,
-            bytes: envelope.encode(),
-        });
+        if let Some(newest) = sealed.first() {
+            self.leaving = Some(Leaving {
+                sequence: newest.sequence(),
+                deadline,
+                envelopes: encoded(sealed),
+            });
+        }
         deadline
     }
 
@@ -214,6 +244,11 @@ impl Publisher {
         }
         false
     }
+}
+
+fn encoded(sealed: &[VerifiedEnvelope]) -> Vec<(ClusterId, Vec<u8>)> {
+    let encode = |envelope: &VerifiedEnvelope| (envelope.cluster(), envelope.encode());
+    sealed.iter().map(encode).collect()
 }
 
 fn same_boundary(a: &Record, b: &Record) -> bool {

@@ -62,8 +62,11 @@ impl Mesh {
             return;
         };
         let sequence = self.reporter.take_sequence(now);
-        if let Some(envelope) = self.seal(EnvelopeKind::Report, sequence, &plaintext) {
+        let sealed = self.seal(EnvelopeKind::Report, sequence, &plaintext);
+        if !sealed.is_empty() {
             self.persist(now.instant);
+        }
+        for envelope in sealed {
             self.out.act(Action::PublishReport(envelope));
         }
     }

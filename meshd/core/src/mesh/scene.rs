@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use mesh_proto::{Sequence, StateId, WgPublicKey};
+use mesh_proto::{ClusterId, Sequence, StateId, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 
 use super::budget::Budget;
@@ -22,8 +22,8 @@ pub(super) struct Scene<'a> {
     pub(super) telling: &'a mut Budget,
     pub(super) counters: &'a mut RecoveryCounters,
     pub(super) sources: &'a Sources,
-    /// The own envelope, encoded.
-    pub(super) envelope: Option<&'a [u8]>,
+    /// The own envelope, encoded; one for each secret.
+    pub(super) envelopes: &'a [(ClusterId, Vec<u8>)],
     pub(super) own: OwnFacts,
 }
 

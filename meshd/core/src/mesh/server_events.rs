@@ -123,6 +123,10 @@ impl Mesh {
             }
             return;
         }
+        // A secret was dropped while this was on its way.
+        if self.former.contains(&envelope.cluster()) {
+            return;
+        }
         let zone_before = self
             .membership
             .get(&id)

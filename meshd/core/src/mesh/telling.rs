@@ -98,8 +98,12 @@ impl Peer {
         if self.telling_due().is_none_or(|at| at > now) {
             return;
         }
-        let (PeerKind::Member { mesh_address, .. }, Some(envelope)) = (self.kind, scene.envelope)
+        let of_peer = |(id, _): &&(_, _)| self.pair_keys.first().is_none_or(|(key, _)| key == id);
+        let envelope = scene.envelopes.iter().find(of_peer);
+        // A peer that shares no secret cannot open any.
+        let (PeerKind::Member { mesh_address, .. }, Some((_, envelope))) = (self.kind, envelope)
         else {
+            self.telling.sent(now, scene.rng);
             return;
         };
         let packets: Vec<Vec<u8>> = EnvelopeFragment::all(scene.own.sequence, envelope)

@@ -11,6 +11,7 @@ mod path_size;
 mod paths;
 mod recovery;
 mod resume;
+mod secrets;
 mod storms;
 mod streams;
 mod views;

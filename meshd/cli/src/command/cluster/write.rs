@@ -1,4 +1,5 @@
-//! Writing key files: complete or not at all, never over an existing file, readable by the owner only.
+//! Writing key files: complete or not at all, readable by the owner only; over an existing
+//! file only where it is to be replaced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -30,6 +31,20 @@ pub(super) fn create_private(path: &Path, contents: &[u8]) -> Result<(), Failure
             })
         });
     let _ = fs::remove_file(&temporary);
+    result?;
+    sync_directory(path).map_err(Failure::file("write the directory of", path))
+}
+
+/// Replaces a file at once: a crash leaves the old or the new one. Mode 0600, the owner of the process.
+pub(super) fn replace_private(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let result = write_and_sync(&temporary, contents)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(Failure::file("write", path));
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
     result?;
     sync_directory(path).map_err(Failure::file("write the directory of", path))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mesh_proto::{EnvelopeKind, MemberId, VerifiedEnvelope};
+use mesh_proto::{ClusterId, EnvelopeKind, MemberId, VerifiedEnvelope};
 
 use crate::input::DiscoveryEvent;
 
@@ -19,7 +19,7 @@ pub(super) struct Stored {
 #[derive(Debug, Default)]
 pub(super) struct FakeServer {
     pub(super) up: bool,
-    pub(super) stored: BTreeMap<MemberId, Stored>,
+    pub(super) stored: BTreeMap<(MemberId, ClusterId), Stored>,
 }
 
 /// What a PUT does.
@@ -38,7 +38,8 @@ impl FakeServer {
             renewed: now,
             told_stale: false,
         };
-        match self.stored.get_mut(&envelope.member()) {
+        let key = (envelope.member(), envelope.cluster());
+        match self.stored.get_mut(&key) {
             Some(old) if old.envelope == *envelope => {
                 let was_stale = old.told_stale;
                 *old = stored;
@@ -48,7 +49,7 @@ impl FakeServer {
                 Put::Conflict(old.envelope.clone())
             }
             _ => {
-                self.stored.insert(envelope.member(), stored);
+                self.stored.insert(key, stored);
                 Put::New
             }
         }
@@ -70,7 +71,7 @@ impl FakeServer {
     /// Leases that ended since the last call.
     pub(super) fn ended(&mut self, now: Instant) -> Vec<DiscoveryEvent> {
         let mut out = Vec::new();
-        for (member, stored) in &mut self.stored {
+        for ((member, _), stored) in &mut self.stored {
             if !stored.told_stale && now - stored.renewed > LEASE {
                 stored.told_stale = true;
                 out.push(DiscoveryEvent::Stale {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mesh_proto::WgPublicKey;
 use mesh_proto::probe::probe_payload;
+use mesh_proto::{PresharedKey, WgPublicKey};
 
 use crate::data_plane::{EngineCommand, EngineEvent, PathId, PeerSpec, SessionState};
 
@@ -20,9 +20,11 @@ pub(super) enum Packet {
         from: WgPublicKey,
         id: u64,
     },
+    /// Only a far end with the same preshared key understands it.
     Response {
         from: WgPublicKey,
         id: u64,
+        preshared_key: Option<PresharedKey>,
     },
     Confirm {
         from: WgPublicKey,
@@ -198,9 +200,16 @@ impl FakeEngine {
                     peer.answered.pop_front();
                 }
                 peer.path.get_or_insert(path);
-                out.push((Duration::ZERO, path, Packet::Response { from: own_key, id }));
+                let response = Packet::Response {
+                    from: own_key,
+                    id,
+                    preshared_key: peer.spec.preshared_key.clone(),
+                };
+                out.push((Duration::ZERO, path, response));
             }
-            Packet::Response { id, .. } if peer.initiated == Some(id) => {
+            Packet::Response {
+                id, preshared_key, ..
+            } if peer.initiated == Some(id) && peer.spec.preshared_key == preshared_key => {
                 peer.initiated = None;
                 peer.done(id, path, now);
                 out.push((Duration::ZERO, path, Packet::Confirm { from: own_key, id }));
@@ -284,6 +293,9 @@ impl FakeEngine {
         let key = spec.public_key;
         if let Some(peer) = self.peers.get_mut(&key) {
             assert_ne!(peer.spec, spec, "nothing changed");
+            if peer.spec.preshared_key != spec.preshared_key {
+                peer.initiated = None;
+            }
             peer.spec = spec;
         } else {
             let peer = EnginePeer {

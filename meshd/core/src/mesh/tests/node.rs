@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use mesh_proto::mesh_address::mesh_address;
 use mesh_proto::record::{BackendKind, TopologyMode};
-use mesh_proto::{ClusterSecret, IdentityKey, MeshId, StateId, VerifiedEnvelope, WgPrivateKey};
+use mesh_proto::{
+    ClusterId, ClusterSecret, IdentityKey, MeshId, StateId, VerifiedEnvelope, WgPrivateKey,
+};
 
 use super::engine::FakeEngine;
 use crate::links::{Link, LinkAddress, LinkRoute, LinkSnapshot};
@@ -74,7 +76,10 @@ pub(super) struct Node {
     pub(super) network: NetworkState,
     pub(super) first_network: Option<NetworkState>,
     pub(super) disk: PersistentState,
+    pub(super) secret: ClusterSecret,
+    /// What the newest secret seals, and what the others do.
     pub(super) published: Option<VerifiedEnvelope>,
+    pub(super) published_too: Vec<VerifiedEnvelope>,
     pub(super) report: Option<VerifiedEnvelope>,
     pub(super) stopped: bool,
     pub(super) events: Vec<Event>,
@@ -93,7 +98,12 @@ impl Node {
         let mut node = Self {
             number,
             mesh: Mesh::new(
-                start(number, 0, &settings, &PersistentState::default()),
+                start(
+                    number,
+                    0,
+                    &settings,
+                    (&secret(), &PersistentState::default()),
+                ),
                 now,
             ),
             settings,
@@ -105,7 +115,9 @@ impl Node {
             network: NetworkState::default(),
             first_network: None,
             disk: PersistentState::default(),
+            secret: secret(),
             published: None,
+            published_too: Vec::new(),
             report: None,
             stopped: false,
             events: Vec::new(),
@@ -122,9 +134,19 @@ impl Node {
         self.first_network = None;
         self.running = true;
         self.mesh = Mesh::new(
-            start(self.number, self.starts, &self.settings, &self.disk),
+            start(
+                self.number,
+                self.starts,
+                &self.settings,
+                (&self.secret, &self.disk),
+            ),
             now,
         );
+    }
+
+    pub(super) fn reads(&self, cluster: ClusterId) -> bool {
+        let mut ids = self.secret.keys().into_iter().map(|keys| keys.cluster_id());
+        ids.any(|id| id == cluster)
     }
 
     /// What routes choose: the card on the same side.
@@ -197,12 +219,17 @@ fn keys(number: u8, start: u8) -> NodeKeys {
     }
 }
 
-fn start(number: u8, starts: u8, settings: &Settings, cache: &PersistentState) -> Start {
+fn start(
+    number: u8,
+    starts: u8,
+    settings: &Settings,
+    (secret, cache): (&ClusterSecret, &PersistentState),
+) -> Start {
     let mut seed = [starts; 32];
     seed[0] = number;
     Start {
         settings: settings.clone(),
-        secret: secret(),
+        secret: secret.clone(),
         keys: keys(number, starts),
         cache: cache.clone(),
         seed,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::Info;
 use mesh_proto::probe::PROBE_PACKET_BYTES;
-use mesh_proto::{MemberId, ServerId, stun};
+use mesh_proto::{ClusterSecret, MemberId, ServerId, VerifiedEnvelope, stun};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -154,8 +154,16 @@ impl World {
 
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now.instant + time;
+        let mut steps = 0;
         while let Some(next) = self.next_instant().filter(|next| *next <= end) {
             let ahead = next.saturating_duration_since(self.now.instant);
+            steps = if ahead.is_zero() { steps + 1 } else { 0 };
+            let due = || self.nodes.iter().map(|node| node.mesh.poll_timeout());
+            assert!(
+                steps < 10_000,
+                "time stands still: {:?}",
+                due().collect::<Vec<_>>()
+            );
             self.now = self.now + ahead;
             self.step();
         }
@@ -234,13 +242,17 @@ impl World {
 
     fn put(&mut self, index: usize) {
         let node = &self.nodes[index];
-        let Some(envelope) = node.published.clone() else {
-            return;
-        };
         if !self.server.up || !node.running {
             return;
         }
-        match self.server.put(&envelope, self.now.instant) {
+        let published = node.published.iter().chain(&node.published_too);
+        for envelope in published.cloned().collect::<Vec<_>>() {
+            self.put_one(index, &envelope);
+        }
+    }
+
+    fn put_one(&mut self, index: usize, envelope: &VerifiedEnvelope) {
+        match self.server.put(envelope, self.now.instant) {
             Put::Renewed => {}
             Put::Conflict(stored) => self.later(index, DiscoveryEvent::Conflict { stored }),
             Put::New => {
@@ -257,7 +269,19 @@ impl World {
         }
     }
 
+    /// A node with another secret file.
+    pub(super) fn set_secret(&mut self, index: usize, secret: ClusterSecret) {
+        self.nodes[index].secret = secret.clone();
+        self.input(index, Input::Secret(Box::new(secret)));
+        self.connect(index);
+    }
+
     fn later(&mut self, index: usize, event: DiscoveryEvent) {
+        if let DiscoveryEvent::Member { envelope, .. } = &event
+            && !self.nodes[index].reads(envelope.cluster())
+        {
+            return;
+        }
         self.schedule(LATENCY, Delivery::Server(index, event));
     }
 
@@ -351,12 +375,19 @@ impl World {
                         used >= Some(envelope.sequence()),
                         "persisted before published"
                     );
-                    node.published = Some(envelope);
+                    if envelope.cluster() == node.secret.keys()[0].cluster_id() {
+                        node.published = Some(envelope);
+                        node.published_too.clear();
+                    } else {
+                        node.published_too.push(envelope);
+                    }
                     self.put(index);
                 }
                 Action::PublishReport(envelope) => {
                     assert!(node.disk.report_sequence >= Some(envelope.sequence()));
-                    node.report = Some(envelope);
+                    if envelope.cluster() == node.secret.keys()[0].cluster_id() {
+                        node.report = Some(envelope);
+                    }
                 }
                 Action::Stop => {
                     node.stopped = true;
