@@ -5,6 +5,7 @@ mod disk;
 mod event_loop;
 mod failure;
 mod footing;
+mod found_networks;
 mod foundation;
 mod leftovers;
 mod metrics;

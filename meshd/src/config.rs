@@ -3,11 +3,13 @@
 //! Reading is in `config/`: YAML to a tree with lines, the tree to a [`Config`], a [`Config`] to the
 //! core's settings. It changes nothing on the host and reads no keys but those it is asked for.
 
+mod advertise_file;
 mod fields;
 mod file;
 mod issue;
 mod networks;
 mod reader;
+mod remote;
 mod sections;
 mod settings;
 mod tree;
@@ -24,10 +26,14 @@ use mesh_proto::record::{BackendKind, TopologyMode};
 use meshd_core::settings::{ExternalPeer, Filters, Networks, RoutingSettings, ZoneRule};
 use reqwest::Url;
 
+pub use self::advertise_file::read_advertise_file;
 pub use self::file::{
-    CheckReport, Loaded, SecretError, check, load, load_secret, parse, read_ca, read_zone_file,
+    CheckReport, Loaded, SecretError, check, load, load_secret, load_token, parse, read_ca,
+    read_zone_file,
 };
 pub use self::issue::{ConfigError, Issue, MAX_ISSUES};
+pub(crate) use self::networks::routable;
+pub use self::remote::{Remote, RemoteListen};
 use crate::resolve::Announced;
 
 /// Where the configuration is unless `--config` says otherwise.
@@ -70,6 +76,8 @@ pub struct Config {
     pub filters: Filters,
     /// `networks`
     pub networks: Networks,
+    /// `networks.advertiseFile`: see [`read_advertise_file`].
+    pub advertise_file: Option<PathBuf>,
     /// `extraAnnouncedEndpoints`
     pub extra_announced_endpoints: Vec<Announced>,
     /// `allowDownPeerBypass`
@@ -84,6 +92,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// `metrics.listen`; none: no metrics.
     pub metrics_listen: Option<SocketAddr>,
+    /// `remote`; none: the control socket only.
+    pub remote: Option<Remote>,
     /// `log`: a filter as of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -104,6 +114,8 @@ pub struct Node {
     pub name: String,
     /// `node.zone`, `node.zoneRules` or `node.zoneFile`.
     pub zone: Zone,
+    /// `node.kubernetes`: zone and pod networks are those of the Node object of this name.
+    pub kubernetes: bool,
     /// `node.ignoreInterfaces`
     pub ignore_interfaces: Vec<String>,
 }
@@ -119,6 +131,8 @@ pub enum Zone {
     Rules(Vec<ZoneRule>),
     /// `node.zoneFile`: see [`read_zone_file`].
     File(PathBuf),
+    /// The label of the Kubernetes node.
+    Kubernetes,
 }
 
 /// `discovery`

@@ -2,10 +2,14 @@
 //!
 //! It knows routes, bounds and the socket file. It knows nothing of the mesh: every request becomes a
 //! [`ControlRequest`] with a channel for the answer. Who may connect is decided by the socket's mode
-//! (0660: root and the socket's group), for reading and for `leave` alike.
+//! (0660: root and the socket's group), for reading and for `leave` alike. Over TCP there is reading only:
+//! see `remote`.
 
 mod event_log;
 mod event_routes;
+mod remote;
+#[cfg(test)]
+mod remote_tests;
 mod routes;
 mod socket;
 #[cfg(test)]
@@ -25,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bounded::BoundedListener;
 pub use event_log::EventLog;
 use event_routes::EventDesk;
+pub use remote::{MAX_REMOTE_CONNECTIONS, Token, bind as bind_remote};
 use socket::SocketFile;
 
 /// Requests that may be waiting for an answer, and connections that may be open, at any moment.
@@ -161,6 +166,7 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct ControlServer {
     socket: SocketFile,
+    reading: axum::Router,
     events: EventLog,
     cancel: CancellationToken,
     task: JoinHandle<()>,
@@ -189,7 +195,10 @@ pub fn serve(
     let stopped = cancel.clone();
     let events = EventLog::new();
     let desk = EventDesk::new(events.clone(), cancel.clone());
-    let router = routes::router(requests, desk, ANSWER_TIMEOUT);
+    let reading = routes::reading(requests.clone(), desk, ANSWER_TIMEOUT);
+    let router = reading
+        .clone()
+        .merge(routes::changing(requests, ANSWER_TIMEOUT));
     let task = tokio::spawn(async move {
         let serving = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopped.cancelled().await });
@@ -199,6 +208,7 @@ pub fn serve(
     });
     Ok(ControlServer {
         socket,
+        reading,
         events,
         cancel,
         task,
@@ -222,6 +232,18 @@ impl ControlServer {
     #[must_use]
     pub fn events(&self) -> EventLog {
         self.events.clone()
+    }
+
+    /// Offers what changes nothing on `listener` too, to whoever knows `token`.
+    ///
+    /// # Errors
+    /// If the listener cannot be handed to the runtime.
+    pub fn offer_reading(
+        &self,
+        listener: std::net::TcpListener,
+        token: Token,
+    ) -> std::io::Result<()> {
+        remote::serve(listener, self.reading.clone(), token, self.cancel.clone())
     }
 
     /// Stops taking requests, lets answers under way reach their clients (for at most a second), and

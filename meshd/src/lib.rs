@@ -7,6 +7,7 @@ pub mod config;
 pub mod control;
 pub mod discovery;
 pub mod engine;
+pub mod kubernetes;
 pub mod linux;
 pub mod logging;
 pub mod resolve;

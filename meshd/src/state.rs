@@ -22,6 +22,7 @@ use meshd_core::persistent::PersistentState;
 
 pub use self::address_cache::AddressCache;
 pub use self::device::DeviceRecord;
+pub(crate) use self::replace::replace;
 
 const LOCK_FILE: &str = "meshd.lock";
 const IDENTITY_FILE: &str = "identity.key";
@@ -223,7 +224,7 @@ impl StateDir {
             source: error.into(),
         })?;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        replace::replace(&path, &bytes)
+        replace(&path, &bytes)
     }
 
     /// The cache of resolved names; one that cannot be read is empty.

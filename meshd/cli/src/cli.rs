@@ -34,6 +34,18 @@ pub(crate) struct Cli {
         value_name = "PATH"
     )]
     pub(crate) socket: PathBuf,
+    /// Ask the meshd at this address over TCP instead, for reading only: its `remote.listen`
+    #[arg(
+        long,
+        global = true,
+        env = "MESHCTL_REMOTE",
+        value_name = "ADDRESS:PORT",
+        requires = "token_file"
+    )]
+    pub(crate) remote: Option<SocketAddr>,
+    /// File with the token of --remote
+    #[arg(long, global = true, env = "MESHCTL_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How to print
     #[arg(
         short,

@@ -1,16 +1,22 @@
-//! Client of the control socket: one HTTP/1.1 request over a Unix connection, JSON back.
+//! Client of the control API: one HTTP/1.1 request over the Unix socket, or over TCP with a token; JSON
+//! back.
 
+use std::fmt;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use mesh_proto::control::ControlError;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -26,12 +32,44 @@ const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Asks one daemon.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    /// The socket, or what messages call the remote daemon.
+    place: PathBuf,
+    remote: Option<Remote>,
+}
+
+/// A daemon over TCP.
+struct Remote {
+    address: SocketAddr,
+    token: Zeroizing<String>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
     pub(crate) const fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self {
+            place: socket,
+            remote: None,
+        }
+    }
+
+    /// The daemon with `remote.listen` at `address`; the token is the word in `token_file`.
+    pub(crate) fn remote(address: SocketAddr, token_file: &Path) -> Result<Self, Failure> {
+        let read = std::fs::read_to_string(token_file);
+        let text = Zeroizing::new(read.map_err(Failure::file("read", token_file))?);
+        Ok(Self {
+            place: address.to_string().into(),
+            remote: Some(Remote {
+                address,
+                token: Zeroizing::new(text.trim().to_owned()),
+            }),
+        })
     }
 
     /// `GET` of a document.
@@ -52,17 +90,17 @@ impl Client {
         mut line: impl FnMut(&str) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         self.runtime()?.block_on(async {
-            let response = open(&self.socket, Method::GET, target).await?;
+            let response = self.open(Method::GET, target).await?;
             let status = response.status();
             if !status.is_success() {
-                let body = read(&self.socket, response).await?;
+                let body = read(&self.place, response).await?;
                 return Err(self.refusal(status, &body));
             }
             let mut waiting = Vec::new();
             let mut body = pin!(response.into_body());
             while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
                 let frame =
-                    frame.map_err(|error| Failure::no_answer(&self.socket, &error.to_string()))?;
+                    frame.map_err(|error| Failure::no_answer(&self.place, &error.to_string()))?;
                 waiting.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
                 while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
                     let rest = waiting.split_off(end + 1);
@@ -83,18 +121,16 @@ impl Client {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(Failure::file("start the runtime for", &self.socket))
+            .map_err(Failure::file("start the runtime for", &self.place))
     }
 
     fn call<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, Failure> {
         let (status, body) = self
             .runtime()?
-            .block_on(async {
-                tokio::time::timeout(TIMEOUT, exchange(&self.socket, method, target)).await
-            })
+            .block_on(async { tokio::time::timeout(TIMEOUT, self.exchange(method, target)).await })
             .map_err(|_| {
                 let why = format!("waited {} s", TIMEOUT.as_secs());
-                Failure::no_answer(&self.socket, &why)
+                Failure::no_answer(&self.place, &why)
             })??;
         if status.is_success() {
             return serde_json::from_slice(&body)
@@ -109,39 +145,54 @@ impl Client {
             |error| error.error,
         );
         match status {
-            StatusCode::GATEWAY_TIMEOUT => Failure::no_answer(&self.socket, &message),
+            StatusCode::GATEWAY_TIMEOUT => Failure::no_answer(&self.place, &message),
             _ => Failure::Refused(message),
         }
     }
-}
 
-async fn exchange(
-    socket: &Path,
-    method: Method,
-    target: &str,
-) -> Result<(StatusCode, Vec<u8>), Failure> {
-    let response = open(socket, method, target).await?;
-    let status = response.status();
-    Ok((status, read(socket, response).await?))
-}
+    async fn exchange(
+        &self,
+        method: Method,
+        target: &str,
+    ) -> Result<(StatusCode, Vec<u8>), Failure> {
+        let response = self.open(method, target).await?;
+        let status = response.status();
+        Ok((status, read(&self.place, response).await?))
+    }
 
-async fn open(socket: &Path, method: Method, target: &str) -> Result<Response<Incoming>, Failure> {
-    let lost = |error: hyper::Error| Failure::no_answer(socket, &error.to_string());
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| Failure::connect(socket, &error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(lost)?;
-    // Its errors reach the request as well.
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(target)
-        .header("host", "meshd")
-        .body(String::new())
-        .map_err(|error| Failure::Usage(format!("cannot ask for {target}: {error}")))?;
-    sender.send_request(request).await.map_err(lost)
+    async fn open(&self, method: Method, target: &str) -> Result<Response<Incoming>, Failure> {
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("host", "meshd");
+        let Some(remote) = &self.remote else {
+            let connected = UnixStream::connect(&self.place).await;
+            let stream = connected.map_err(|error| Failure::connect(&self.place, &error))?;
+            return self.send(stream, request).await;
+        };
+        let connected = TcpStream::connect(remote.address).await;
+        let stream = connected.map_err(|error| Failure::connect_remote(remote.address, &error))?;
+        let token = format!("Bearer {}", *remote.token);
+        self.send(stream, request.header("authorization", token))
+            .await
+    }
+
+    async fn send(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Builder,
+    ) -> Result<Response<Incoming>, Failure> {
+        let lost = |error: hyper::Error| Failure::no_answer(&self.place, &error.to_string());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(lost)?;
+        // Its errors reach the request as well.
+        tokio::spawn(connection);
+        let request = request
+            .body(String::new())
+            .map_err(|error| Failure::Usage(format!("cannot ask for this: {error}")))?;
+        sender.send_request(request).await.map_err(lost)
+    }
 }
 
 async fn read(socket: &Path, response: Response<Incoming>) -> Result<Vec<u8>, Failure> {

@@ -39,8 +39,12 @@ pub(crate) struct Session {
 
 /// Runs the command of a command line, again and again if told to watch.
 pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    let client = match (cli.remote, cli.token_file) {
+        (Some(address), Some(file)) => Client::remote(address, &file)?,
+        _ => Client::new(cli.socket),
+    };
     let mut session = Session {
-        client: Client::new(cli.socket),
+        client,
         format: cli.output,
         now: clock::now(),
     };

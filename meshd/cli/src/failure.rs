@@ -1,6 +1,7 @@
 //! Everything that ends a command early: what was tried, what went wrong, what to do.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use mesh_proto::secret::SecretFileError;
@@ -67,6 +68,15 @@ impl Failure {
             ),
             _ => format!("cannot connect to meshd on {socket}: {error}"),
         })
+    }
+
+    /// The daemon cannot be reached at its remote address.
+    pub(crate) fn connect_remote(address: SocketAddr, error: &io::Error) -> Self {
+        Self::Unreachable(format!(
+            "cannot connect to meshd at {address}: {error}; its mesh address works from inside the \
+             mesh only, and its `remote.listen` must say mesh:{}",
+            address.port()
+        ))
     }
 
     /// The daemon took the request and did not answer.

@@ -54,6 +54,17 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// `remote.tokenFile` cannot be used.
+    #[error("remote.tokenFile: {0}")]
+    Token(SecretError),
+    /// `remote.listen` cannot be bound.
+    #[error("remote.listen: cannot listen on {address}: {source}; choose another port")]
+    Remote {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Signal handlers cannot be installed.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -79,7 +90,7 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Secret(_) | Self::Ca(_) => 2,
+            Self::Config(_) | Self::Secret(_) | Self::Ca(_) | Self::Token(_) => 2,
             Self::Privileges | Self::Log(_) => 2,
             Self::State(StateError::Damaged { .. } | StateError::Shared { .. }) => 2,
             Self::Control(ControlError::Directory { .. } | ControlError::NotASocket { .. }) => 2,

@@ -1,5 +1,7 @@
 //! What everything else stands on: the cluster secret, the locked state directory, this node's keys.
 
+use std::net::Ipv6Addr;
+
 use mesh_proto::ClusterSecret;
 use mesh_proto::mesh_address::mesh_address;
 use mesh_proto::record::BackendKind;
@@ -67,15 +69,20 @@ impl Foundation {
         Ok(foundation)
     }
 
-    pub(super) fn engine_config(&self, config: &Config) -> EngineConfig {
+    /// This node's address inside the mesh.
+    pub(super) fn mesh_address(&self) -> Ipv6Addr {
         let member = self.keys.identity.public_key().member_id();
+        mesh_address(&self.secret.mesh_id(), &member)
+    }
+
+    pub(super) fn engine_config(&self, config: &Config) -> EngineConfig {
         EngineConfig {
             interface: config.wireguard.interface.clone(),
             mtu: config.wireguard.mtu.unwrap_or(FIRST_MTU),
             listen_port: config.wireguard.listen_port,
             mark: config.routing.mark,
             private_key: self.keys.wireguard.clone(),
-            mesh_address: mesh_address(&self.secret.mesh_id(), &member),
+            mesh_address: self.mesh_address(),
             peers_hint: self.cache.members.len(),
             offloads: Offloads::ALL,
         }

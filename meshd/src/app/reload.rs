@@ -33,13 +33,25 @@ pub(super) fn listen(
     mut hangup: Hangup,
 ) -> JoinHandle<()> {
     tokio::spawn(async move {
-        while hangup.0.recv().await.is_some() {
+        let mut found = watchers.found();
+        loop {
+            tokio::select! {
+                signal = hangup.0.recv() => if signal.is_none() { return },
+                Ok(()) = found.changed() => {
+                    let settings = Box::new(found.borrow_and_update().settings(&current));
+                    if inputs.send(Input::Reload(settings)).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            }
             service_manager::reloading();
             let mut news = Vec::new();
             match read(&path, &current, &secret) {
                 Ok((next, next_secret)) => {
                     watchers.change(&current, &next);
-                    news.push(Input::Reload(Box::new(next.to_settings())));
+                    let settings = found.borrow_and_update().settings(&next);
+                    news.push(Input::Reload(Box::new(settings)));
                     if ids(&next_secret) != ids(&secret) {
                         news.push(Input::Secret(Box::new(next_secret.clone())));
                     }
@@ -92,6 +104,39 @@ fn ids(secret: &ClusterSecret) -> Vec<ClusterId> {
 
 /// `next` with everything that only a restart can change put back to what runs now.
 fn keep_fixed(current: &Config, mut next: Config) -> Config {
+    let fixed = fixed_keys(current, &next);
+    if !fixed.is_empty() {
+        tracing::warn!(
+            "these keys changed and take effect at the next restart: {}",
+            fixed.join(", ")
+        );
+    }
+    next.cluster
+        .secret_file
+        .clone_from(&current.cluster.secret_file);
+    next.node.name.clone_from(&current.node.name);
+    next.discovery = current.discovery.clone();
+    next.wireguard = Wireguard {
+        mtu: next.wireguard.mtu,
+        ..current.wireguard.clone()
+    };
+    next.state_dir.clone_from(&current.state_dir);
+    next.control_socket.clone_from(&current.control_socket);
+    next.metrics_listen = current.metrics_listen;
+    next.log.clone_from(&current.log);
+    next.remote.clone_from(&current.remote);
+    if next.node.kubernetes != current.node.kubernetes {
+        next.node.kubernetes = current.node.kubernetes;
+        next.node.zone = current.node.zone.clone();
+    }
+    let bypass = std::mem::take(&mut next.routing.bypass);
+    next.routing = current.routing.clone();
+    next.routing.bypass = bypass;
+    next
+}
+
+/// The keys that differ and need a restart.
+fn fixed_keys(current: &Config, next: &Config) -> Vec<&'static str> {
     let mut fixed = Vec::new();
     let mut keep = |changed: bool, key: &'static str| {
         if changed {
@@ -103,6 +148,11 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
         "cluster.secretFile",
     );
     keep(current.node.name != next.node.name, "node.name");
+    keep(
+        current.node.kubernetes != next.node.kubernetes,
+        "node.kubernetes",
+    );
+    keep(current.remote != next.remote, "remote");
     keep(current.discovery != next.discovery, "discovery");
     let (now, then) = (&current.wireguard, &next.wireguard);
     keep(now.interface != then.interface, "wireguard.interface");
@@ -128,30 +178,8 @@ fn keep_fixed(current: &Config, mut next: Config) -> Config {
             routing.protocol,
         )
     };
-    keep(numbers(current) != numbers(&next), "routing");
-    if !fixed.is_empty() {
-        tracing::warn!(
-            "these keys changed and take effect at the next restart: {}",
-            fixed.join(", ")
-        );
-    }
-    next.cluster
-        .secret_file
-        .clone_from(&current.cluster.secret_file);
-    next.node.name.clone_from(&current.node.name);
-    next.discovery = current.discovery.clone();
-    next.wireguard = Wireguard {
-        mtu: next.wireguard.mtu,
-        ..current.wireguard.clone()
-    };
-    next.state_dir.clone_from(&current.state_dir);
-    next.control_socket.clone_from(&current.control_socket);
-    next.metrics_listen = current.metrics_listen;
-    next.log.clone_from(&current.log);
-    let bypass = std::mem::take(&mut next.routing.bypass);
-    next.routing = current.routing.clone();
-    next.routing.bypass = bypass;
-    next
+    keep(numbers(current) != numbers(next), "routing");
+    fixed
 }
 
 #[cfg(test)]

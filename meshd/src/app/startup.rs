@@ -1,6 +1,7 @@
 //! Start-up, in the order in which things can fail and in which nothing can leak: configuration, secret,
 //! state, port and TUN, then routes that fail closed from the cache, then everything that talks.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::disk::Disk;
 use super::event_loop::{EventLoop, Sources, now};
 use super::failure::StartError;
 use super::footing::Footing;
+use super::found_networks::Found;
 use super::foundation::{Foundation, fail_closed};
 use super::metrics::{self, Metrics, MetricsRequest};
 use super::network_task::NetworkTask;
@@ -21,10 +23,11 @@ use super::queries::Queries;
 use super::reload::{self, Hangup};
 use super::signals::Signals;
 use super::watchers::{self, Watchers};
-use crate::config::{self, Config, Zone};
-use crate::control::{self, ControlServer};
+use crate::config::{self, Config, RemoteListen, Zone};
+use crate::control::{self, ControlRequest, ControlServer};
 use crate::discovery::{self, ClientConfig};
 use crate::engine::{Engine, EngineError, remove_kernel_device};
+use crate::kubernetes::NodeFacts;
 use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::AddressCache;
 
@@ -48,18 +51,18 @@ pub(super) struct Running {
 
 /// Starts everything. What can fail comes before what changes the host's network.
 pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartError> {
-    let settings = config.to_settings();
+    let found = Found::at_start(&config);
+    let settings = found.0.settings(&config);
     let mut foundation = Foundation::lay(&config)?;
     let (signals, hangup) = listen().map_err(StartError::Signals)?;
-    let (requests, control_requests) = mpsc::channel(control::MAX_IN_FLIGHT);
-    let control = control::serve(&config.control_socket, requests)?;
+    let (control, control_requests) = start_control(&config, &foundation)?;
     let metrics = start_metrics(&config).await?;
     let cache = Arc::new(foundation.state.address_cache());
     let client = client_config(&config, &foundation, Arc::clone(&cache))?;
     let netlink = Netlink::open(Ownership::of(&settings)).await?;
     let changes = netlink.monitor()?;
     let mut mesh = foundation.mesh(settings.clone())?;
-    let footing = first_inputs(&mut mesh, &config, &netlink).await?;
+    let footing = first_inputs(&mut mesh, &config, &found, &netlink).await?;
     let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
     let engine = start_engine(&settings, &foundation, &config, engine_events)?;
     let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
@@ -71,7 +74,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let (queries, topologies) = Queries::new();
     let (network_changes, changes_seen) = watch::channel(0);
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
-    let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen);
+    let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen, found);
     let disk = Disk::start(foundation.state, discovery.clone(), inputs.clone());
     let reloading = reload::listen(
         path.to_owned(),
@@ -145,6 +148,7 @@ fn listen() -> std::io::Result<(Signals, Hangup)> {
 async fn first_inputs(
     mesh: &mut Mesh,
     config: &Config,
+    (_, facts): &(Found, Option<NodeFacts>),
     netlink: &Netlink,
 ) -> Result<Footing, StartError> {
     let links = netlink.read_links().await?;
@@ -154,6 +158,9 @@ async fn first_inputs(
         && let Ok(zone) = config::read_zone_file(path)
     {
         mesh.handle_input(Input::ZoneFile(zone), now());
+    }
+    if let (Zone::Kubernetes, Some(facts)) = (&config.node.zone, facts) {
+        mesh.handle_input(Input::ZoneFile(facts.zone.clone()), now());
     }
     Ok(footing)
 }
@@ -176,6 +183,28 @@ fn client_config(
         cache,
         first_answer: discovery::FIRST_ANSWER,
     })
+}
+
+/// The control socket, and with `remote` the control API for readers inside the mesh.
+fn start_control(
+    config: &Config,
+    foundation: &Foundation,
+) -> Result<(ControlServer, mpsc::Receiver<ControlRequest>), StartError> {
+    let (requests, receiver) = mpsc::channel(control::MAX_IN_FLIGHT);
+    let control = control::serve(&config.control_socket, requests)?;
+    let Some(remote) = &config.remote else {
+        return Ok((control, receiver));
+    };
+    let token = config::load_token(&remote.token_file).map_err(StartError::Token)?;
+    let address = match remote.listen {
+        RemoteListen::Mesh(port) => SocketAddr::from((foundation.mesh_address(), port)),
+        RemoteListen::Loopback(address) => address,
+    };
+    control::bind_remote(address)
+        .and_then(|listener| control.offer_reading(listener, Arc::new(token)))
+        .map_err(|source| StartError::Remote { address, source })?;
+    tracing::info!(%address, "remote control, for reading only");
+    Ok((control, receiver))
 }
 
 async fn start_metrics(config: &Config) -> Result<mpsc::Receiver<MetricsRequest>, StartError> {

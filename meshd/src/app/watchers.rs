@@ -8,8 +8,10 @@ use meshd_core::Input;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::found_networks::{self, Found};
 use super::zone_file;
 use crate::config::{Config, Zone};
+use crate::kubernetes::NodeFacts;
 use crate::resolve::{self, Resolved};
 use crate::state::AddressCache;
 
@@ -22,6 +24,9 @@ pub(super) struct Watchers {
     changes: watch::Receiver<u64>,
     zone: Option<JoinHandle<()>>,
     names: Option<JoinHandle<()>>,
+    found: watch::Sender<Found>,
+    networks: Option<JoinHandle<()>>,
+    kubernetes: Option<JoinHandle<()>>,
 }
 
 impl Watchers {
@@ -30,8 +35,16 @@ impl Watchers {
         cache: Arc<AddressCache>,
         inputs: mpsc::Sender<Input>,
         changes: watch::Receiver<u64>,
+        (found, facts): (Found, Option<NodeFacts>),
     ) -> Self {
+        let found = watch::Sender::new(found);
+        let kubernetes = config.node.kubernetes.then(|| {
+            found_networks::watch_kubernetes(config, facts, found.clone(), inputs.clone())
+        });
         Self {
+            networks: found_networks::watch_file(config.advertise_file.clone(), found.clone()),
+            kubernetes,
+            found,
             zone: watch_zone(config, &inputs),
             names: Some(watch_names(config, &cache, &inputs, &changes)),
             cache,
@@ -45,10 +58,20 @@ impl Watchers {
         if current.node.zone != next.node.zone {
             replace(&mut self.zone, watch_zone(next, &self.inputs));
         }
+        if current.advertise_file != next.advertise_file {
+            replace(&mut self.networks, None);
+            let path = next.advertise_file.clone();
+            self.networks = found_networks::watch_file(path, self.found.clone());
+        }
         if current.extra_announced_endpoints != next.extra_announced_endpoints {
             let names = watch_names(next, &self.cache, &self.inputs, &self.changes);
             replace(&mut self.names, Some(names));
         }
+    }
+
+    /// What the tasks find out about the networks behind this node.
+    pub(super) fn found(&self) -> watch::Receiver<Found> {
+        self.found.subscribe()
     }
 }
 
@@ -56,6 +79,8 @@ impl Drop for Watchers {
     fn drop(&mut self) {
         replace(&mut self.zone, None);
         replace(&mut self.names, None);
+        replace(&mut self.networks, None);
+        replace(&mut self.kubernetes, None);
     }
 }
 
@@ -68,7 +93,7 @@ fn replace(task: &mut Option<JoinHandle<()>>, next: Option<JoinHandle<()>>) {
 fn watch_zone(config: &Config, inputs: &mpsc::Sender<Input>) -> Option<JoinHandle<()>> {
     match &config.node.zone {
         Zone::File(path) => Some(zone_file::watch(path.clone(), inputs.clone())),
-        Zone::Own | Zone::Label(_) | Zone::Rules(_) => None,
+        Zone::Own | Zone::Label(_) | Zone::Rules(_) | Zone::Kubernetes => None,
     }
 }
 

@@ -18,7 +18,19 @@ use super::{Config, sections, tree, warnings};
 /// Bytes of a configuration file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 /// Bytes of a secret, key or zone file.
-const MAX_SMALL_FILE_BYTES: u64 = 64 * 1024;
+pub(super) const MAX_SMALL_FILE_BYTES: u64 = 64 * 1024;
+
+/// The default of `node.name`, before the hostname: for containers, whose orchestrator knows the node's.
+const NODE_NAME_VARIABLE: &str = "MESHD_NODE_NAME";
+/// Where systemd puts credentials (`systemd.exec(5)`).
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+/// What the units' `LoadCredential=` calls the cluster secret, and which file it is a copy of.
+const SECRET_CREDENTIAL: (&str, &str) = ("cluster.secret", "/etc/meshd/cluster.secret");
+/// `1`: files with secrets may have any mode. For Talos, which writes every file of an extension's
+/// configuration with 0644, on machines without other users.
+const ANY_MODE_VARIABLE: &str = "MESHD_SECRETS_ANY_MODE";
+/// Bytes of a remote token: fewer can be guessed, more do not fit into a header line comfortably.
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,13 +54,19 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         };
         ConfigError::whole(path, format!("cannot be read: {error}{hint}"))
     })?;
-    let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let hostname = match std::env::var(NODE_NAME_VARIABLE) {
+        Ok(name) => name,
+        Err(_) => fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
+    };
     let parsed = parse(&text, hostname.trim());
     let fail = |issues| ConfigError {
         path: path.to_owned(),
         issues,
     };
     let mut loaded = parsed.map_err(fail)?;
+    let credentials = std::env::var_os(CREDENTIALS_VARIABLE).map(PathBuf::from);
+    let cluster = &mut loaded.config.cluster;
+    cluster.secret_file = secret_file(&cluster.secret_file, credentials.as_deref());
     let mut issues = Vec::new();
     for (index, configured) in loaded.config.external_peers.iter_mut().enumerate() {
         let Some(file) = &configured.preshared_key_file else {
@@ -153,7 +171,44 @@ pub fn check(path: &Path) -> CheckReport {
     {
         report.errors.push(format!("discovery.caFile: {error}"));
     }
+    if let Some(remote) = &config.remote
+        && let Err(error) = load_token(&remote.token_file)
+    {
+        report.errors.push(format!("remote.tokenFile: {error}"));
+    }
     report
+}
+
+/// systemd's copy of the secret stands for the file itself, which then only root has to read.
+pub(super) fn secret_file(named: &Path, credentials: Option<&Path>) -> PathBuf {
+    let (credential, original) = SECRET_CREDENTIAL;
+    credentials
+        .filter(|_| named == Path::new(original))
+        .map(|directory| directory.join(credential))
+        .filter(|copy| copy.exists())
+        .unwrap_or_else(|| named.to_owned())
+}
+
+/// Reads the word of `remote.tokenFile`.
+///
+/// # Errors
+/// [`SecretError`] names the file and what to do.
+pub fn load_token(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+    let hint = "; make one with `openssl rand -hex 32` and give it mode 0600";
+    let text = read_private(path, hint)?;
+    let token = text.trim();
+    let printable = token.bytes().all(|byte| byte.is_ascii_graphic());
+    if printable && TOKEN_BYTES.contains(&token.len()) {
+        return Ok(Zeroizing::new(token.to_owned()));
+    }
+    Err(SecretError::Content {
+        path: path.to_owned(),
+        message: format!(
+            "must hold one word of {} to {} letters and digits",
+            TOKEN_BYTES.start(),
+            TOKEN_BYTES.end()
+        ),
+    })
 }
 
 /// Why a file with a secret in it, or one that is trusted, cannot be used.
@@ -273,7 +328,10 @@ fn load_preshared_key(path: &Path) -> Result<PresharedKey, SecretError> {
 
 /// Reads a file that holds a secret: refused if anybody but its owner, or the group root, can read it.
 fn read_private(path: &Path, hint: &'static str) -> Result<Zeroizing<String>, SecretError> {
-    if let Ok(metadata) = fs::metadata(path) {
+    let any_mode = std::env::var_os(ANY_MODE_VARIABLE).is_some_and(|value| value == "1");
+    if let Ok(metadata) = fs::metadata(path)
+        && !any_mode
+    {
         let mode = metadata.mode() & 0o777;
         let allowed = if metadata.gid() == 0 { 0o740 } else { 0o700 };
         if mode & !allowed != 0 {
@@ -297,7 +355,7 @@ fn read_small(path: &Path, hint: &'static str) -> Result<Zeroizing<String>, Secr
     })
 }
 
-fn read_bounded(path: &Path, max: u64) -> io::Result<Zeroizing<String>> {
+pub(super) fn read_bounded(path: &Path, max: u64) -> io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     File::open(path)?.take(max + 1).read_to_string(&mut text)?;
     if text.len() as u64 > max {

@@ -1,6 +1,7 @@
 //! Reads what speaks of prefixes: `filters`, `networks`, `externalPeers`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use mesh_proto::WgPublicKey;
@@ -33,8 +34,9 @@ pub(super) fn filters(root: &mut Section<'_>) -> Filters {
 }
 
 /// `networks`
-pub(super) fn networks(root: &mut Section<'_>) -> Networks {
+pub(super) fn networks(root: &mut Section<'_>, advertise_file: &mut Option<PathBuf>) -> Networks {
     let mut section = root.section("networks");
+    *advertise_file = section.field("advertiseFile", |field| field.path());
     let networks = Networks {
         advertise: section
             .field("advertise", routable_nets)
@@ -152,17 +154,21 @@ pub(super) fn nets(field: Field<'_>) -> Option<Vec<IpNet>> {
 fn routable_nets(field: Field<'_>) -> Option<Vec<IpNet>> {
     field.list(MAX_NETWORKS, |entry| {
         let net = entry.net()?;
-        let address = net.network();
-        let scoped = match address {
-            std::net::IpAddr::V4(v4) => v4.is_link_local(),
-            std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
-        };
-        if scoped || address.is_loopback() || address.is_multicast() {
-            entry.wrong(format!(
-                "{net} is loopback, link-local or multicast and cannot be routed between nodes"
-            ));
-            return None;
-        }
-        Some(net.trunc())
+        routable(net).map_err(|message| entry.wrong(message)).ok()
     })
+}
+
+/// `net` without host bits, if it can be routed between nodes at all.
+pub(crate) fn routable(net: IpNet) -> Result<IpNet, String> {
+    let address = net.network();
+    let scoped = match address {
+        std::net::IpAddr::V4(v4) => v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if scoped || address.is_loopback() || address.is_multicast() {
+        return Err(format!(
+            "{net} is loopback, link-local or multicast and cannot be routed between nodes"
+        ));
+    }
+    Ok(net.trunc())
 }

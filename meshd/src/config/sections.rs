@@ -14,7 +14,7 @@ use super::tree::Value;
 use super::{
     Backend, Cluster, Config, DEFAULT_CONTROL_SOCKET, DEFAULT_INTERFACE, DEFAULT_LISTEN_PORT,
     DEFAULT_LOG, DEFAULT_ROUTING, DEFAULT_STATE_DIR, Discovery, Node, Wireguard, Zone, fields,
-    networks,
+    networks, remote,
 };
 
 /// Entries of `discovery.servers`: each one is a task and a connection.
@@ -41,11 +41,13 @@ pub(super) fn config(root: &mut Section<'_>, hostname: &str) -> Option<Config> {
     let cluster = cluster(root);
     let node = node(root, hostname);
     let discovery = discovery(root);
+    let mut advertise_file = None;
     let config = Config {
         wireguard: wireguard(root),
         mode: mode(root),
         filters: networks::filters(root),
-        networks: networks::networks(root),
+        networks: networks::networks(root, &mut advertise_file),
+        advertise_file,
         extra_announced_endpoints: root
             .field("extraAnnouncedEndpoints", |field| {
                 field.list(MAX_ANNOUNCED, |entry| entry.parsed(str::parse))
@@ -68,6 +70,7 @@ pub(super) fn config(root: &mut Section<'_>, hostname: &str) -> Option<Config> {
             section.finish();
             listen
         },
+        remote: remote::remote(root),
         log: root
             .field("log", log_filter)
             .unwrap_or_else(|| DEFAULT_LOG.into()),
@@ -117,10 +120,17 @@ fn node(root: &mut Section<'_>, hostname: &str) -> Option<Node> {
                 .map(|name| (*name).into())
                 .collect()
         });
+    let kubernetes = section
+        .field("kubernetes", |field| field.boolean())
+        .unwrap_or_default();
     section.finish();
     Some(Node {
         name: name?,
-        zone: zone?,
+        zone: match zone? {
+            Zone::Own if kubernetes => Zone::Kubernetes,
+            zone => zone,
+        },
+        kubernetes,
         ignore_interfaces,
     })
 }

@@ -17,7 +17,7 @@ impl Config {
                 Zone::Own => ZoneSource::Own,
                 Zone::Label(label) => ZoneSource::Label(label.clone()),
                 Zone::Rules(rules) => ZoneSource::Rules(rules.clone()),
-                Zone::File(_) => ZoneSource::File,
+                Zone::File(_) | Zone::Kubernetes => ZoneSource::File,
             },
             mode: self.mode,
             wireguard: WireguardSettings {

@@ -27,8 +27,8 @@ struct Desk {
 
 type Shared = State<Arc<Desk>>;
 
-/// The control API. `timeout` bounds one answer, the wait for a place in the queue included.
-pub(super) fn router(
+/// The part of the control API that changes nothing. `timeout` bounds one answer, the wait for a place in the queue included.
+pub(super) fn reading(
     requests: mpsc::Sender<ControlRequest>,
     events: EventDesk,
     timeout: Duration,
@@ -50,11 +50,23 @@ pub(super) fn router(
         .route("/v1/topology", get(topology))
         .route("/v1/explain/{address}", get(explain))
         .route("/v1/showconf", get(show_conf))
-        .route("/v1/leave", post(leave))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(desk)
         .merge(events)
+}
+
+/// The part that does.
+pub(super) fn changing(requests: mpsc::Sender<ControlRequest>, timeout: Duration) -> Router {
+    let desk = Arc::new(Desk {
+        requests,
+        in_flight: Semaphore::new(MAX_IN_FLIGHT),
+        timeout,
+    });
+    Router::new()
+        .route("/v1/leave", post(leave))
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(desk)
 }
 
 async fn status(State(desk): Shared) -> Response {

@@ -234,7 +234,7 @@ async fn a_stuck_event_loop_is_reported() {
     let path = dir.path().join("meshd.sock");
     let (sender, _receiver) = mpsc::channel(1);
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let router = routes::router(sender, desk(), Duration::from_millis(50));
+    let router = routes::reading(sender, desk(), Duration::from_millis(50));
     let listener = BoundedListener::new(listener, 2);
     let task = tokio::spawn(async move { axum::serve(listener, router).await });
     for _ in 0..3 {
@@ -251,7 +251,7 @@ async fn requests_beyond_the_bound_are_refused_at_once() {
     let path = dir.path().join("meshd.sock");
     let (sender, mut receiver) = mpsc::channel(MAX_IN_FLIGHT);
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let router = routes::router(sender, desk(), Duration::from_secs(60));
+    let router = routes::reading(sender, desk(), Duration::from_secs(60));
     let listener = BoundedListener::new(listener, MAX_IN_FLIGHT + 1);
     let task = tokio::spawn(async move { axum::serve(listener, router).await });
     let (mut held, mut waiting) = (Vec::new(), Vec::new());

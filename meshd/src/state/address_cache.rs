@@ -70,6 +70,6 @@ impl AddressCache {
             source: error.into(),
         })?;
         // Under the lock, so that two writers do not share the temporary file.
-        replace::replace(path, &bytes)
+        replace(path, &bytes)
     }
 }

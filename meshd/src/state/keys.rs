@@ -32,7 +32,7 @@ pub(super) fn read_or_make(
                 *private,
                 public(&bytes)
             ));
-            replace::replace(path, text.as_bytes())?;
+            replace(path, text.as_bytes())?;
             Ok(bytes)
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(StateError::Damaged {

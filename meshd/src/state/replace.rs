@@ -9,7 +9,7 @@ use super::StateError;
 
 /// Replaces `path` (mode 0600) with `bytes`: written beside it, synced, renamed, directory synced.
 /// Only one caller at a time for one path.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     try_replace(path, bytes).map_err(|source| StateError::Io {
         path: path.to_owned(),
         what: "written",

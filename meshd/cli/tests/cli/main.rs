@@ -15,6 +15,8 @@ fn command(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
     command
         .env_remove("MESHCTL_SOCKET")
+        .env_remove("MESHCTL_REMOTE")
+        .env_remove("MESHCTL_TOKEN_FILE")
         .arg("--socket")
         .arg(socket)
         .args(arguments)
@@ -240,4 +242,41 @@ fn with_stdin(socket: &Path, arguments: &[&str], text: &str) -> (i32, String, St
     // A command that fails early does not read; that is not what is tested here.
     let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
     texts(&child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_remote_daemon_gets_the_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "0123456789abcdef\n").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1024];
+        let length = std::io::Read::read(&mut stream, &mut head).unwrap();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{STATUS}",
+            STATUS.len()
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&head[..length]).to_lowercase()
+    });
+    let nowhere = dir.path().join("no.sock");
+    let token = token.to_str().unwrap();
+    let remote = ["--remote", &address, "--token-file", token, "status"];
+    let (code, stdout, stderr) = run(&nowhere, &remote);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("2 up, 0 down"), "{stdout}");
+    let head = server.join().unwrap();
+    assert!(head.starts_with("get /v1/status "), "{head}");
+    assert!(
+        head.contains("authorization: bearer 0123456789abcdef\r\n"),
+        "{head}"
+    );
+    // The listener is gone.
+    let (code, _, stderr) = run(&nowhere, &remote);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("from inside the mesh only"), "{stderr}");
+    assert_eq!(run(&nowhere, &["--remote", &address, "status"]).0, 2);
 }

@@ -29,6 +29,7 @@ fn keys() -> Vec<String> {
         ("routing.bypass[].", "routing: {bypass: [{?: 1}]}"),
         ("externalPeers[].", "externalPeers: [{?: 1}]"),
         ("metrics.", "metrics: {?: 1}"),
+        ("remote.", "remote: {?: 1}"),
     ] {
         let issues = parse(&text.replace('?', "x-x-x-x-x-x"), "host-1").unwrap_err();
         let list = issues
@@ -62,6 +63,7 @@ fn every_key_is_documented_and_nothing_else() {
         "networks",
         "routing",
         "metrics",
+        "remote",
     ];
     let keys = keys();
     for key in &keys {

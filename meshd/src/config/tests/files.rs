@@ -158,3 +158,38 @@ fn ca_files() {
             .contains("PEM certificate")
     );
 }
+
+#[test]
+fn tokens_are_one_long_word_for_the_owner_only() {
+    let dir = TempDir::new().unwrap();
+    let good = write(&dir, "good", "0123456789abcdef\n", 0o600);
+    assert_eq!(*load_token(&good).unwrap(), "0123456789abcdef");
+    for (name, text, mode, part) in [
+        ("open", "0123456789abcdef", 0o644, "others can read it"),
+        ("short", "0123456789", 0o600, "one word of 16 to 1024"),
+        (
+            "words",
+            "01234567 89abcdef",
+            0o600,
+            "one word of 16 to 1024",
+        ),
+    ] {
+        let path = write(&dir, name, text, mode);
+        let error = load_token(&path).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_credential_stands_for_the_units_file_only() {
+    use super::super::file::secret_file;
+    let dir = TempDir::new().unwrap();
+    let named = Path::new("/etc/meshd/cluster.secret");
+    // Not there, as in another unit: the file itself.
+    assert_eq!(secret_file(named, Some(dir.path())), named);
+    let copy = write(&dir, "cluster.secret", "", 0o400);
+    assert_eq!(secret_file(named, Some(dir.path())), copy);
+    assert_eq!(secret_file(named, None), named);
+    let other = Path::new("/srv/cluster.secret");
+    assert_eq!(secret_file(other, Some(dir.path())), other);
+}
