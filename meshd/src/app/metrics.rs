@@ -79,6 +79,11 @@ fn register_mesh(registry: &mut Registry, mesh: &Mesh, now: Now) {
     let problems: Gauge = Gauge::default();
     problems.set(count(status.problems.len()));
     registry.register("problems", "Problems `meshctl status` names", problems);
+    let codes = Family::<Labels, Gauge>::default();
+    for problem in &status.problems {
+        codes.get_or_create(&label("code", &problem.code)).inc();
+    }
+    registry.register("problem", "Problems by code; absent without any", codes);
 
     let connected = Family::<Labels, Gauge>::default();
     for server in &status.discovery {
