@@ -21,7 +21,7 @@ const DEFAULT_CONFIG: &str = "/etc/meshd/meshd.yaml";
 /// Looks into the WireGuard mesh of this node.
 ///
 /// Data goes to stdout, notes to stderr. Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 degraded
-/// (status only), 4 meshd cannot be reached.
+/// (status and test only), 4 meshd cannot be reached.
 #[derive(Debug, Parser)]
 #[command(name = "meshctl", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -110,6 +110,23 @@ pub(crate) enum Command {
         #[arg(long, short, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
         count: u32,
     },
+    /// What the network here lets through: discovery, UDP, NAT, clock, port, MTU
+    Netcheck,
+    /// Is the whole mesh connected, and if not, why not
+    Test {
+        /// Write the outcome as JUnit XML, too
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Peers with their traffic, problems and events, live, until Ctrl-C
+    Top {
+        /// Seconds between two pictures
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        interval: u64,
+        /// End after so many pictures
+        #[arg(long, short, value_parser = clap::value_parser!(u32).range(1..))]
+        count: Option<u32>,
+    },
     /// What happened: the last 1,000 events of this node
     Events {
         /// Go on printing what happens, until Ctrl-C
@@ -119,6 +136,12 @@ pub(crate) enum Command {
     /// Endpoint filters
     #[command(subcommand)]
     Filter(FilterCommand),
+    /// Configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// For a person who helps
+    #[command(subcommand)]
+    Debug(DebugCommand),
     /// Cluster secret and cluster id
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -223,6 +246,34 @@ pub(crate) struct FilterTest {
     /// Candidate to put through the filter, IP or IP:PORT; without any, the running meshd is asked
     #[arg(long = "candidate", short, value_name = "IP[:PORT]")]
     pub(crate) candidates: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// What is wrong with a configuration and what will surprise; asks `meshd --check`
+    Check {
+        #[arg(default_value = DEFAULT_CONFIG)]
+        file: PathBuf,
+    },
+    /// Print a meshd.yaml made from another program's configuration
+    Import {
+        /// A Talos machine configuration with KubeSpan; - for stdin
+        #[arg(long, value_name = "FILE")]
+        talos: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Write everything a helper has to see into a tar archive, secrets left out
+    Bundle {
+        /// Archive to write; must not exist
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Configuration to put in
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,16 +2,21 @@
 
 mod cluster;
 mod completions;
+mod config;
+mod debug;
 mod events;
 mod explain;
 mod filter;
 mod leave;
 mod members;
+mod netcheck;
 mod paths;
 mod peers;
 mod ping;
 mod showconf;
 mod status;
+mod test;
+mod top;
 mod topology;
 mod ui;
 mod version;
@@ -21,7 +26,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::{Cli, ClusterCommand, Command, FilterCommand};
+use crate::cli::{Cli, ClusterCommand, Command, ConfigCommand, DebugCommand, FilterCommand};
 use crate::client::Client;
 use crate::clock;
 use crate::exit::Exit;
@@ -88,6 +93,14 @@ const fn may_watch(command: &Command) -> bool {
 fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Status => return status::run(session),
+        Command::Netcheck => return netcheck::run(session),
+        Command::Test { junit } => return test::run(session, junit.as_deref()),
+        Command::Top { interval, count } => return top::run(session, *interval, *count),
+        Command::Config(ConfigCommand::Check { file }) => return config::check(file),
+        Command::Config(ConfigCommand::Import { talos }) => config::import(session, talos),
+        Command::Debug(DebugCommand::Bundle { to, config }) => {
+            debug::bundle(session, to.clone(), config)
+        }
         Command::Peers => peers::run(session),
         Command::Members => members::run(session),
         Command::Paths { name } => paths::run(session, name),

@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line is wrong (clap uses the same code).
     Usage = 2,
-    /// `status` only: the node works, but not as it should.
+    /// `status` and `test` only: the mesh works, but not as it should.
     Degraded = 3,
     /// The daemon cannot be asked.
     Unreachable = 4,

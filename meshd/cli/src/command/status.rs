@@ -25,10 +25,14 @@ pub(super) fn run(session: &Session) -> Result<Exit, Failure> {
     Ok(verdict(&status))
 }
 
+/// True for a problem that needs somebody.
+pub(super) fn is_serious(problem: &Problem) -> bool {
+    !INFORMATIONAL.contains(&problem.code.as_str())
+}
+
 /// Degraded if a tunnel does not pass data or a problem needs somebody.
 fn verdict(status: &Status) -> Exit {
-    let serious = |problem: &Problem| !INFORMATIONAL.contains(&problem.code.as_str());
-    if status.peers_down > 0 || status.problems.iter().any(serious) {
+    if status.peers_down > 0 || status.problems.iter().any(is_serious) {
         Exit::Degraded
     } else {
         Exit::Ok

@@ -19,6 +19,7 @@ use std::path::Path;
 use mesh_proto::control::{LinkState, Topology, TopologyLink};
 
 pub(super) use html::{Page, content, render as page};
+pub(super) use svg::escape;
 
 use super::Session;
 use crate::cli::{GroupBy, TopologyArgs, TopologyFormat};

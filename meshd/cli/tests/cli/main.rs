@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod diagnosis;
 mod fake_daemon;
 
 use std::io::Write as _;
@@ -94,6 +95,8 @@ fn wrong_usage() {
         &["-o", "xml", "status"],
         &["topology", "--format", "gif"],
         &["leave", "--watch"],
+        &["config", "import"],
+        &["top", "--interval", "0"],
         &["ui", "--listen", "0.0.0.0:0"],
         &["filter", "test", "-", "--candidate", "10.0.0.0/8"],
         &["leave"],

@@ -273,7 +273,7 @@ fn short(name: &str) -> String {
 }
 
 /// Text for XML and HTML, between tags or in double quotes; control characters are replaced.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     lines(&clean(text))
 }
 
