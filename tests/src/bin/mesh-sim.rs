@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use mesh_tests::recovery::report::Report;
 use mesh_tests::sim::recovery::{Strike, measure};
-use mesh_tests::sim::{Bounds, Mode, Outcome, Scenario, Size};
+use mesh_tests::sim::{Bounds, Mode, Outcome, Scenario, Size, probing};
 
 /// Runs the simulator.
 #[derive(Debug, Parser)]
@@ -55,6 +55,12 @@ enum Command {
         /// Each gives a sample per direction.
         #[arg(long, default_value_t = 100)]
         repetitions: u64,
+    },
+    /// What probing costs a node with 6, 100 and 1,000 peers, idle and busy, as a table.
+    Probing {
+        /// Other numbers of peers.
+        #[arg(default_values_t = [6, 100, 1000])]
+        peers: Vec<usize>,
     },
     /// Many nodes with churn and faults; by default a hundred for a virtual hour.
     Churn {
@@ -115,6 +121,7 @@ fn main() -> anyhow::Result<()> {
             scenario,
             repetitions,
         } => recovery(backend, scenario.as_deref(), repetitions),
+        Command::Probing { peers } => table(&peers),
         Command::Churn {
             nodes,
             steps,
@@ -183,6 +190,24 @@ fn fails(seed: u64, size: Size, bounds: Bounds) -> bool {
     let shrunk = small.run().violation;
     let text = format!("seed {seed}: {violation}\nshrunk: {shrunk:?}\n{small}");
     say(&text).is_ok()
+}
+
+fn table(peers: &[usize]) -> anyhow::Result<()> {
+    say("| peers | state | bytes/s sent | packets/s sent | cores, all nodes together |")?;
+    say("|---|---|---|---|---|")?;
+    for count in peers {
+        let cost = probing(*count).map_err(|violation| anyhow::anyhow!("{violation}"))?;
+        for (state, spent) in [("idle", cost.idle), ("busy", cost.busy)] {
+            let cpu = spent
+                .cpu
+                .map_or_else(|| "?".to_owned(), |cpu| format!("{cpu:.4}"));
+            let (bytes, packets) = (spent.bytes_per_second, spent.packets_per_second);
+            say(&format!(
+                "| {count} | {state} | {bytes:.0} | {packets:.0} | {cpu} |"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
