@@ -12,6 +12,7 @@ use std::thread;
 
 use mesh_proto::control::{
     CONTROL_VERSION, LinkKind, LinkState, Members, Paths, Peer, Peers, Pinged, Status, Topology,
+    TopologyLink,
 };
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ use crate::client::segment;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::table::{Table, clean};
-use crate::units::rtt;
+use crate::units::{age, rtt};
 
 /// Peers pinged at once: each answer takes up to a second, and meshd takes 64 requests at once.
 const MAX_WORKERS: usize = 16;
@@ -87,7 +88,7 @@ pub(super) fn run(session: &Session, file: Option<&Path>) -> Result<Exit, Failur
     };
     let tests = Tests {
         version: CONTROL_VERSION,
-        node: known.status.node.clone(),
+        node: known.status.node,
         passed: count(Outcome::Ok),
         failed: count(Outcome::Failed),
         skipped: count(Outcome::Skipped),
@@ -235,8 +236,7 @@ fn elsewhere(known: &Known) -> Vec<Check> {
                 .map(|node| (node.name.as_str(), zone.name.as_str()))
         })
         .collect();
-    let mut groups: BTreeMap<(&str, &str), Vec<&mesh_proto::control::TopologyLink>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str), Vec<&TopologyLink>> = BTreeMap::new();
     for link in &known.topology.links {
         if link.kind == LinkKind::Tunnel && link.a != *own && link.b != *own {
             let zone = |name: &str| zones.get(name).copied().unwrap_or("?");
@@ -258,7 +258,7 @@ fn elsewhere(known: &Known) -> Vec<Check> {
             name: format!("tunnel {} – {}", link.a, link.b),
             outcome: Outcome::Failed,
             rtt_ms: None,
-            cause: Some(format!("one end reports the tunnel as {}", link.state)),
+            cause: Some(reported(link)),
             remedy: Some(format!("run `meshctl test` on {} or {}", link.a, link.b)),
         }));
         let name = format!("{} reported tunnels {a} – {b}", links.len());
@@ -277,6 +277,17 @@ fn elsewhere(known: &Known) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// Reports lag: a tunnel that came back is still reported as broken for up to a minute.
+fn reported(link: &TopologyLink) -> String {
+    let when = link
+        .age_s
+        .map_or_else(String::new, |s| format!(" {} ago", age(s)));
+    format!(
+        "one end reported the tunnel as {}{when}; reports are up to a minute behind",
+        link.state
+    )
 }
 
 fn render(tests: &Tests, wide: bool) -> String {

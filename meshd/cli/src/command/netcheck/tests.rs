@@ -74,7 +74,7 @@ fn every_finding_can_fail_and_says_what_to_do() {
     assert!(failed(&status, &fine).is_empty());
     let deaf = [server("192.0.2.1:7400", None, "10.0.0.1")];
     assert_eq!(failed(&status, &deaf), ["udp"]);
-    let mut dead = deaf.clone();
+    let mut dead = deaf;
     (dead[0].tcp, dead[0].tcp_error) = (false, Some("refused".to_owned()));
     assert_eq!(failed(&status, &dead), ["discovery"]);
     for (code, name) in [

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use mesh_proto::CandidateKind;
-use mesh_proto::control::{MemberStatus, Members, NodeState, PathState, Paths, Peer, Status};
+use mesh_proto::control::{MemberStatus, Members, NodeState, Path, PathState, Paths, Peer, Status};
 
 /// Cause and remedy.
 pub(super) fn of(
@@ -43,6 +43,11 @@ pub(super) fn of(
             "`meshctl filter test` shows what filters.peerEndpoints does to them".to_owned(),
         );
     }
+    silent(status, name, &usable)
+}
+
+/// Endpoints that could be used, and none answers.
+fn silent(status: &Status, name: &str, usable: &[&Path]) -> (String, String) {
     let others_up = status.peers_up > 0;
     let behind =
         |kind: CandidateKind| matches!(kind, CandidateKind::Reflexive | CandidateKind::Observed);
