@@ -196,7 +196,8 @@ fn read_all(dir: &Path, into: &mut Vec<u8>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             read_all(&path, into);
-        } else {
+        } else if path.is_file() {
+            // Sockets hold nothing.
             into.extend(std::fs::read(&path).unwrap());
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mesh_proto::record::BackendKind;
 use meshd_core::data_plane::EngineEvent;
+use meshd_core::input::DiscoveryEvent;
 use meshd_core::{Input, Mesh, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -25,7 +26,7 @@ use super::signals::Signals;
 use super::watchers::{self, Watchers};
 use crate::config::{self, Config, RemoteListen, Zone};
 use crate::control::{self, ControlRequest, ControlServer};
-use crate::discovery::{self, ClientConfig};
+use crate::discovery::{self, ClientConfig, DiscoveryClient};
 use crate::engine::{Engine, EngineError, remove_kernel_device};
 use crate::kubernetes::NodeFacts;
 use crate::linux::{Claim, Netlink, Ownership};
@@ -68,21 +69,15 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
 
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
-    let (discovery_events, discovery_receiver) = mpsc::channel(QUEUE);
-    let discovery = discovery::spawn(client, discovery_events);
+    let (discovery, discovery_receiver) = start_discovery(client);
     let network_task = NetworkTask::spawn(netlink, network.subscribe(), changes, inputs.clone());
     let (queries, topologies) = Queries::new();
     let (network_changes, changes_seen) = watch::channel(0);
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen, found);
     let disk = Disk::start(foundation.state, discovery.clone(), inputs.clone());
-    let reloading = reload::listen(
-        path.to_owned(),
-        (config, foundation.secret),
-        watching,
-        inputs,
-        hangup,
-    );
+    let current = (config, foundation.secret);
+    let reloading = reload::listen(path.to_owned(), current, watching, inputs, hangup);
 
     let event_loop = EventLoop {
         mesh,
@@ -117,6 +112,13 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         control,
         background: vec![addresses, reloading],
     })
+}
+
+fn start_discovery(
+    config: ClientConfig,
+) -> (DiscoveryClient, mpsc::Receiver<(usize, DiscoveryEvent)>) {
+    let (events, receiver) = mpsc::channel(QUEUE);
+    (discovery::spawn(config, events), receiver)
 }
 
 fn start_engine(

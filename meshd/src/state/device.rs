@@ -65,7 +65,7 @@ impl StateDir {
             what: "written",
             source: error.into(),
         })?;
-        replace::replace(&path, &bytes)
+        replace(&path, &bytes)
     }
 }
 

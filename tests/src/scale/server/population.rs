@@ -113,6 +113,7 @@ impl Member {
             node_addresses: vec![local.into(), Ipv4Addr::new(192, 168, b, c).into()],
             networks: vec![ipnet::Ipv4Net::new_assert(Ipv4Addr::new(100, b, c, 0), 24).into()],
             exclude_networks: Vec::new(),
+            secrets: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
