@@ -149,8 +149,10 @@ async fn tells_where_stun_is_then_members_then_synced() {
         "a first watch resumes from nothing: {path}"
     );
     assert_eq!(*client.client.addresses().borrow(), [server.address()]);
-    client.client.shutdown().await;
-    assert!(client.events.recv().await.is_none(), "every task has ended");
+    let Client { client, mut events } = client;
+    client.shutdown().await;
+    drop(client);
+    assert!(events.recv().await.is_none(), "every task has ended");
 }
 
 #[tokio::test]

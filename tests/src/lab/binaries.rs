@@ -32,9 +32,11 @@ fn build() -> Result<PathBuf, LabError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    // Of the whole workspace, as everything else builds: one package alone has other features of its
+    // dependencies, and all of them would be compiled again.
     command.args(["build", "--release", "--locked"]);
     for program in PROGRAMS {
-        command.args(["-p", program]);
+        command.args(["--bin", program]);
     }
     let status = command
         .current_dir(&root)

@@ -26,6 +26,7 @@ pub(super) const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 7400);
 /// Wall clock at the start: some time in 2026.
 pub(super) const CLOCK_MS: u64 = 1_780_000_000_000;
 
+mod seen;
 mod traffic;
 
 #[derive(Debug)]
@@ -173,36 +174,6 @@ impl World {
 
     pub(super) fn run_s(&mut self, seconds: u64) {
         self.run(Duration::from_secs(seconds));
-    }
-
-    pub(super) fn id(&self, index: usize) -> MemberId {
-        self.nodes[index].mesh.id()
-    }
-
-    /// State of node `a`'s tunnel to node `b`; none without one.
-    pub(super) fn state(&self, a: usize, b: usize) -> Option<PeerState> {
-        let id = Some(self.id(b));
-        let peers = self.nodes[a].mesh.peers(self.now).peers;
-        peers
-            .into_iter()
-            .find(|peer| peer.id == id)
-            .map(|peer| peer.state)
-    }
-
-    pub(super) fn endpoint(&self, a: usize, b: usize) -> Option<SocketAddr> {
-        let id = Some(self.id(b));
-        let peers = self.nodes[a].mesh.peers(self.now).peers;
-        peers.into_iter().find(|peer| peer.id == id)?.endpoint
-    }
-
-    pub(super) fn problems(&self, index: usize) -> Vec<String> {
-        let status = self.nodes[index].mesh.status(self.now);
-        status.problems.into_iter().map(|p| p.code).collect()
-    }
-
-    pub(super) fn saw(&self, index: usize, kind: &str) -> usize {
-        let events = self.nodes[index].events.iter();
-        events.filter(|event| event.kind == kind).count()
     }
 
     fn come_up(&mut self, index: usize) {
