@@ -59,7 +59,7 @@ use mesh_proto::{ClusterId, ClusterKeys, MemberId, VerifiedEnvelope, WgPublicKey
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use self::budget::Budget;
+use self::budget::Budgets;
 use self::host::Host;
 use self::membership::Membership;
 use self::names::Names;
@@ -139,8 +139,7 @@ pub struct Mesh {
     last_persist: Option<Instant>,
     record_error: Option<String>,
     sources: Sources,
-    budget: Budget,
-    telling_budget: Budget,
+    budgets: Budgets,
     shared_fate: SharedFate,
     counters: RecoveryCounters,
 }
@@ -190,8 +189,7 @@ impl Mesh {
             last_persist: None,
             record_error: None,
             sources: Sources::default(),
-            budget: Budget::of_pings(),
-            telling_budget: Budget::of_telling(),
+            budgets: Budgets::default(),
             shared_fate: SharedFate::default(),
             counters: RecoveryCounters::default(),
             settings: start.settings,

@@ -23,6 +23,14 @@ pub const HANDSHAKE_ROUNDS: [Duration; 3] = [
 ];
 /// Added to the wait, at random: two ends do not stay in step (`REKEY_TIMEOUT_JITTER` of WireGuard).
 pub const HANDSHAKE_JITTER: Duration = Duration::from_millis(333);
+/// New initiations a second to all peers together, and at once: each costs the far end an X25519, and a network
+/// that fails takes all peers along. Peers that are not up leave a quarter to those that are.
+pub const INITIATION_RATE: u32 = 200;
+/// See [`INITIATION_RATE`].
+pub const INITIATION_BURST: u32 = 128;
+/// Before an initiation is tried again for which there was no room, and half of it more at random; times one for
+/// each [`PROBE_FULL_RATE_PEERS`] peers.
+pub const INITIATION_PAUSE: Duration = Duration::from_millis(50);
 /// A peer that never answered is called down after this; it is dialled all the same.
 pub const CONNECTING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -149,6 +157,8 @@ pub const LEARNED_LIFETIME: Duration = Duration::from_secs(60);
 pub const ANNOUNCE: [Duration; 4] = RACE;
 /// An answer this young speaks for the path in use when the far end asks to leave it.
 pub const ANSWER_FRESH: Duration = Duration::from_millis(100);
+/// Between questions to one peer on paths it is said to use: it may name as many as it likes.
+pub const CHALLENGE_GAP: Duration = Duration::from_millis(20);
 /// At most one check in this time because the far end sends elsewhere.
 pub const VERIFY_GAP: Duration = Duration::from_secs(1);
 /// Pings a second to all peers together, and how many may come in one burst: a failure that all peers

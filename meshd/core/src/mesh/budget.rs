@@ -1,9 +1,12 @@
 //! Budget: a common bound on what goes to all peers, so that no failure makes this node a flood. What is
-//! urgent may use it up; the rest leaves a part for that. One counts pings, one bytes of envelopes.
+//! urgent may use it up; the rest leaves a part for that. One counts pings, one bytes of envelopes,
+//! one initiations.
 
 use std::time::{Duration, Instant};
 
-use crate::timing::{PING_BURST, PING_RATE, TELL_BURST, TELL_RATE};
+use crate::timing::{
+    INITIATION_BURST, INITIATION_RATE, PING_BURST, PING_RATE, TELL_BURST, TELL_RATE,
+};
 
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -15,23 +18,34 @@ pub(super) struct Budget {
     last: Option<Instant>,
 }
 
+/// Those of a mesh.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    pub(super) pings: Budget,
+    /// Handshake initiations.
+    pub(super) initiations: Budget,
+    /// Bytes of the own envelope.
+    pub(super) telling: Budget,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self {
+            pings: Budget::new(PING_RATE, PING_BURST),
+            initiations: Budget::new(INITIATION_RATE, INITIATION_BURST),
+            telling: Budget::new(TELL_RATE, TELL_BURST),
+        }
+    }
+}
+
 const TOKEN: u64 = 1_000_000;
 
 impl Budget {
     /// How long what is not urgent waits when there is no room.
     pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Of pings.
-    pub(super) const fn of_pings() -> Self {
-        Self::new(PING_RATE, PING_BURST)
-    }
-
-    /// Of bytes of the own envelope.
-    pub(super) const fn of_telling() -> Self {
-        Self::new(TELL_RATE, TELL_BURST)
-    }
-
-    const fn new(rate: u32, burst: u32) -> Self {
+    /// So many a second, and at once.
+    pub(super) const fn new(rate: u32, burst: u32) -> Self {
         Self {
             rate,
             burst,
@@ -78,7 +92,7 @@ mod tests {
     #[test]
     fn bursts_are_bounded_and_refill() {
         let start = crate::mesh::tests::base_instant();
-        let mut budget = Budget::of_pings();
+        let mut budget = Budgets::default().pings;
         let many = PING_BURST as usize * 2;
         let calm = (0..many).filter(|_| budget.take(start, false)).count();
         assert_eq!(calm, PING_BURST as usize * 3 / 4);

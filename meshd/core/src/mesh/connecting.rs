@@ -9,7 +9,7 @@ use super::jitter;
 use crate::data_plane::{HandshakeCopy, PathId};
 use crate::timing::{
     HANDSHAKE_JITTER, HANDSHAKE_REPEATS, HANDSHAKE_ROUNDS, HANDSHAKE_SPREAD, HANDSHAKE_STAGGER,
-    HANDSHAKE_STAGGER_QUICK, INITIATION_GAP,
+    HANDSHAKE_STAGGER_QUICK, INITIATION_GAP, INITIATION_PAUSE,
 };
 
 /// Paths that the same initiation goes out on again.
@@ -48,6 +48,13 @@ impl Dial {
     pub(super) fn hasten(&mut self, now: Instant) {
         let earliest = self.earliest(now);
         self.next = self.next.map(|next| next.min(earliest));
+    }
+
+    /// There is no room for what is due: it waits, `scale` times longer in a large mesh.
+    pub(super) fn put_off(&mut self, now: Instant, scale: u32, rng: &mut ChaCha20Rng) {
+        let pause = INITIATION_PAUSE.saturating_mul(scale);
+        let wait = pause + jitter::up_to(rng, pause / 2);
+        self.next = self.next.map(|next| next.max(now + wait));
     }
 
     /// A handshake is done, or there is nobody to dial.

@@ -63,6 +63,8 @@ pub(super) struct Peer {
     pub(super) their_path: Option<PathId>,
     /// Where the far end wants to have our packets, and since when; it has to answer there first.
     pub(super) asked: Option<(PathId, Instant)>,
+    /// Last question on a path the far end is said to use.
+    pub(super) challenged: Option<Instant>,
     /// Last check because the far end sends elsewhere.
     pub(super) verified: Option<Instant>,
     /// Where data goes twice, and since when.
@@ -100,6 +102,7 @@ impl Peer {
             announce: Announce::default(),
             their_path: None,
             asked: None,
+            challenged: None,
             verified: None,
             duplicated: None,
             switched: None,
@@ -204,7 +207,7 @@ impl Peer {
         } else if is_new {
             // A NAT on the way may have another idea of the far end now.
             self.their_path = Some(path);
-            self.ping(path, true, scene);
+            self.challenge(path, scene);
             self.verify(scene);
         }
     }
@@ -258,7 +261,20 @@ impl Peer {
             self.probe_sizes(scene);
         }
         self.evaluate(scene);
+        self.initiate_if_due(scene);
+        self.ping_if_due(scene);
+        scene.own.allow_bypass && self.bypass.update(self.is_alive(), now)
+    }
+
+    fn initiate_if_due(&mut self, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        if self.dial.next().is_none_or(|at| at > now) {
+            return;
+        }
         let paths = self.dial_order(now);
+        if !paths.is_empty() && !scene.initiations.take(now, self.is_alive()) {
+            return self.dial.put_off(now, scene.own.scale, scene.rng);
+        }
         let again = matches!(
             self.kind,
             PeerKind::Member {
@@ -276,8 +292,6 @@ impl Peer {
                 copies,
             });
         }
-        self.ping_if_due(scene);
-        scene.own.allow_bypass && self.bypass.update(self.is_alive(), now)
     }
 
     /// When [`Self::service`] is next needed, and why.

@@ -341,7 +341,7 @@ impl Peer {
         if race.next_in_use.is_some_and(|at| at <= now)
             && let Some(current) = self.paths.in_use()
         {
-            self.ping(current, true, scene);
+            self.ping(current, self.is_alive(), scene);
             let smoothed = self.paths.rtt().unwrap_or_default();
             let burst = race.step < RACE.len() || race.decide_at.is_some();
             race.next_in_use = burst.then(|| now + RACE_IN_USE.max(smoothed / 8));

@@ -18,6 +18,7 @@ pub(super) struct Scene<'a> {
     pub(super) rng: &'a mut ChaCha20Rng,
     /// Of pings.
     pub(super) budget: &'a mut Budget,
+    pub(super) initiations: &'a mut Budget,
     /// Of bytes of the own envelope.
     pub(super) telling: &'a mut Budget,
     pub(super) counters: &'a mut RecoveryCounters,

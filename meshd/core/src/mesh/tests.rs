@@ -4,6 +4,7 @@
 mod chaos;
 mod discovery;
 mod engine;
+mod floods;
 mod joining;
 mod members;
 mod node;

@@ -1,14 +1,14 @@
 //! Asked: what the far end's probes say of the paths it uses, and what follows. A session authenticates
 //! them; a path nobody has published is challenged before traffic goes there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_proto::probe::ProbeFlags;
 
 use super::{Phase, Why};
 use crate::data_plane::PathId;
 use crate::mesh::peer::{Peer, Scene};
-use crate::timing::{ANSWER_FRESH, SUSPECT_AFTER, VERIFY_GAP};
+use crate::timing::{ANSWER_FRESH, CHALLENGE_GAP, SUSPECT_AFTER, VERIFY_GAP};
 
 /// How long an answer to a challenge is waited for.
 const CHALLENGE: Duration = Duration::from_secs(2);
@@ -99,6 +99,17 @@ impl Peer {
             self.switch(path, Why::Asked, scene);
         } else {
             self.asked = Some((path, now));
+            self.challenge(path, scene);
+        }
+    }
+
+    /// Asks on a path that the far end is said to use. A peer that names ever others gets no more of the
+    /// common budget for it.
+    pub(in crate::mesh) fn challenge(&mut self, path: PathId, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        let lately = |at: Instant| now.saturating_duration_since(at) < CHALLENGE_GAP;
+        if !self.challenged.is_some_and(lately) {
+            self.challenged = Some(now);
             self.ping(path, true, scene);
         }
     }

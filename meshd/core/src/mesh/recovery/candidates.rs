@@ -65,8 +65,10 @@ impl Peer {
             .map(|path| path.id)
             .filter(|id| self.paths.in_use() != Some(*id))
             .collect();
+        // A peer that is down has time: others may need the budget to stay up.
+        let urgent = self.is_alive();
         for id in others {
-            self.ping(id, true, scene);
+            self.ping(id, urgent, scene);
         }
     }
 
