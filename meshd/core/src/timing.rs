@@ -140,6 +140,9 @@ pub const HOLD_DOWN_FORGET: Duration = Duration::from_secs(600);
 pub const UPGRADE_RTT: Duration = Duration::from_millis(10);
 /// Least time after a switch before shorter round trips cause another one.
 pub const FASTER_GAP: Duration = Duration::from_secs(30);
+/// Least time after a switch before an end without a preference follows the other one to its path; twice that for
+/// the end with the higher key, so that two such ends do not change places.
+pub const AGREE_GAP: Duration = Duration::from_secs(1);
 /// Answers in a row before a better path is taken.
 pub const UPGRADE_STREAK: u32 = 3;
 /// Between the probes that make up that row.

@@ -306,7 +306,7 @@ impl Peer {
     fn step_race(&mut self, mut race: Race, scene: &mut Scene<'_>) {
         let now = scene.now.instant;
         if race.decide_at.is_some_and(|at| at <= now) {
-            if let Some(best) = self.paths.best_answered(race.since, now)
+            if let Some(best) = self.paths.best_answered(race.since, self.their_path, now)
                 && self.paths.in_use() != Some(best)
             {
                 self.switch(best, Why::Silent(race.doubted), scene);

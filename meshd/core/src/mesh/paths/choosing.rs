@@ -1,8 +1,9 @@
 //! Choosing: which path is better than which, and where to go when the one in use is lost. Pure.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Path, Paths};
+use super::{Path, Paths, Place};
 use crate::data_plane::PathId;
 use crate::timing::{UPGRADE_RTT, UPGRADE_STREAK};
 
@@ -13,6 +14,8 @@ pub(in crate::mesh) enum Gain {
     Preferred,
     /// Its round trips are shorter.
     Faster,
+    /// The far end sends there, and nothing here speaks for the one or the other.
+    Agreed,
 }
 
 /// By how much round trips must be shorter than `ours` to be worth a switch.
@@ -22,11 +25,17 @@ pub(super) fn margin(ours: Duration) -> Duration {
 
 impl Paths {
     /// What is gained by moving from the path in use to `candidate`, both being good; none if it is
-    /// not worth a switch.
-    pub(in crate::mesh) fn gain(&self, candidate: &Path, now: Instant) -> Option<Gain> {
+    /// not worth a switch. `theirs` is where the far end sends.
+    pub(in crate::mesh) fn gain(
+        &self,
+        candidate: &Path,
+        theirs: Option<PathId>,
+        now: Instant,
+    ) -> Option<Gain> {
         let current = self.current()?;
+        let asked_for = theirs == Some(candidate.id);
         if current.id == candidate.id
-            || candidate.kind.is_none()
+            || (candidate.kind.is_none() && !asked_for)
             || !candidate.facts.is_good()
             || candidate.facts.penalty.held_until(now).is_some()
         {
@@ -36,14 +45,20 @@ impl Paths {
             let better = candidate.place.class < current.place.class;
             return better.then_some(Gain::Preferred);
         }
-        let theirs = candidate.facts.rtt.smoothed()?;
-        let ours = current.facts.rtt.smoothed()?;
-        let margin = margin(ours);
-        if theirs + margin < ours {
+        let new = candidate.facts.rtt.smoothed()?;
+        let old = current.facts.rtt.smoothed()?;
+        let margin = margin(old);
+        if new + margin < old && candidate.kind.is_some() {
             return Some(Gain::Faster);
         }
-        let earlier = candidate.place.order < current.place.order;
-        (earlier && theirs <= ours + margin / 2).then_some(Gain::Preferred)
+        if new > old + margin / 2 {
+            return None;
+        }
+        match candidate.place.order.cmp(&current.place.order) {
+            Ordering::Less => Some(Gain::Preferred),
+            Ordering::Equal => asked_for.then_some(Gain::Agreed),
+            Ordering::Greater => None,
+        }
     }
 
     /// True if `candidate` has been good for long enough to move there for a gain.
@@ -70,14 +85,22 @@ impl Paths {
             .map(|path| path.id)
     }
 
-    /// The best path that answered at or after `since`.
-    pub(in crate::mesh) fn best_answered(&self, since: Instant, now: Instant) -> Option<PathId> {
+    /// The best path that answered at or after `since`; of those that make no difference here, `theirs`, where
+    /// the far end sends.
+    pub(in crate::mesh) fn best_answered(
+        &self,
+        since: Instant,
+        theirs: Option<PathId>,
+        now: Instant,
+    ) -> Option<PathId> {
         self.known
             .iter()
             .filter(|path| path.facts.last_answer.is_some_and(|at| at >= since))
             .min_by_key(|path| {
                 let held = path.facts.penalty.held_until(now).is_some();
-                (held, path.place.class, self.slowness(path), path.place)
+                let Place { class, order, .. } = path.place;
+                let other = theirs != Some(path.id);
+                (held, class, self.slowness(path), order, other, path.place)
             })
             .map(|path| path.id)
     }

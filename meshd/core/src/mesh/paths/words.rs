@@ -136,12 +136,15 @@ fn compared(peer: &Peer, path: &Path, now: Instant) -> String {
     let Some(current) = peer.paths.current() else {
         return "works".to_owned();
     };
-    match peer.paths.gain(path, now) {
+    match peer.paths.gain(path, peer.their_path, now) {
         Some(Gain::Preferred) => {
             return "more preferred than the one in use, is being confirmed".to_owned();
         }
         Some(Gain::Faster) => {
             return "faster than the one in use, is being confirmed".to_owned();
+        }
+        Some(Gain::Agreed) => {
+            return "the peer sends there, is being confirmed".to_owned();
         }
         None => {}
     }

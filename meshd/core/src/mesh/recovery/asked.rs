@@ -8,7 +8,7 @@ use mesh_proto::probe::ProbeFlags;
 use super::{Phase, Why};
 use crate::data_plane::PathId;
 use crate::mesh::peer::{Peer, Scene};
-use crate::timing::{ANSWER_FRESH, CHALLENGE_GAP, SUSPECT_AFTER, VERIFY_GAP};
+use crate::timing::{ANSWER_FRESH, CHALLENGE_GAP, CONFIRM_PROBE, SUSPECT_AFTER, VERIFY_GAP};
 
 /// How long an answer to a challenge is waited for.
 const CHALLENGE: Duration = Duration::from_secs(2);
@@ -19,6 +19,10 @@ impl Peer {
         let news = flags.in_use && self.their_path.replace(path) != Some(path);
         if self.paths.in_use() == Some(path) {
             return;
+        }
+        if news && let Some(facts) = self.paths.facts_mut(&path) {
+            // Perhaps both can send there, if it stays at it.
+            facts.restart_probes(scene.now.instant + CONFIRM_PROBE);
         }
         if flags.suspect {
             // It hears nothing of us where we send.

@@ -10,7 +10,9 @@ use crate::data_plane::PathId;
 use crate::mesh::jitter;
 use crate::mesh::paths::{Gain, Path};
 use crate::mesh::peer::{Peer, PeerKind, Scene};
-use crate::timing::{CANDIDATE_PROBE_MIN, CONFIRM_PROBE, FASTER_GAP, HOLD_DOWN, PTO_CALM};
+use crate::timing::{
+    AGREE_GAP, CANDIDATE_PROBE_MIN, CONFIRM_PROBE, FASTER_GAP, HOLD_DOWN, PTO_CALM,
+};
 
 impl Peer {
     /// Probes candidates that are due.
@@ -97,12 +99,14 @@ impl Peer {
         let Some(candidate) = self.paths.get(&path) else {
             return;
         };
-        let Some(gain) = self.paths.gain(candidate, now) else {
+        let Some(gain) = self.paths.gain(candidate, self.their_path, now) else {
             return;
         };
         let gap = match gain {
             Gain::Preferred => HOLD_DOWN,
             Gain::Faster => FASTER_GAP,
+            Gain::Agreed if scene.own.key > self.key => AGREE_GAP * 2,
+            Gain::Agreed => AGREE_GAP,
         };
         let settled = self.switched.map_or(now, |at| at + gap);
         if settled <= now && self.paths.is_settled(candidate) {
@@ -113,8 +117,9 @@ impl Peer {
         }
     }
 
-    /// What only packets told of is not asked without need.
+    /// What only packets told of is not asked without need: unless the far end sends there.
     fn is_candidate(&self, path: &Path) -> bool {
-        path.kind.is_some() && self.paths.in_use() != Some(path.id)
+        let wanted = path.kind.is_some() || self.their_path == Some(path.id);
+        wanted && self.paths.in_use() != Some(path.id)
     }
 }

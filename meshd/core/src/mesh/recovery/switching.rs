@@ -69,6 +69,7 @@ impl Why {
             Self::LocalChange => "own address or link is gone".to_owned(),
             Self::Better(Gain::Preferred) => "preferred, and good for a while".to_owned(),
             Self::Better(Gain::Faster) => "shorter round trips for a while".to_owned(),
+            Self::Better(Gain::Agreed) => "the peer sends there, and it is as good".to_owned(),
             Self::Followed => "packet received there".to_owned(),
         }
     }

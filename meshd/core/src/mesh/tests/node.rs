@@ -10,6 +10,7 @@ use mesh_proto::{
 };
 
 use super::engine::FakeEngine;
+use super::world::SERVER;
 use crate::links::{Link, LinkAddress, LinkRoute, LinkSnapshot};
 use crate::mesh::{NodeKeys, Start};
 use crate::network::NetworkState;
@@ -60,6 +61,28 @@ pub(super) fn settings(name: &str, zone: Option<&str>) -> Settings {
 pub(super) struct Nat {
     pub(super) public: SocketAddr,
     pub(super) opened: Vec<SocketAddr>,
+    /// Servers are on this side of it.
+    pub(super) inside: bool,
+}
+
+impl Nat {
+    pub(super) const fn new(public: SocketAddr) -> Self {
+        Self {
+            public,
+            opened: Vec::new(),
+            inside: false,
+        }
+    }
+
+    /// All mappings are lost, and the next one has another port.
+    pub(super) fn forget(&mut self) {
+        self.public.set_port(self.public.port() + 1);
+        self.opened.clear();
+    }
+
+    fn lets_in(&self, from: SocketAddr, to: SocketAddr) -> bool {
+        self.public == to && self.opened.contains(&from)
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +96,8 @@ pub(super) struct Node {
     /// Of its second network card.
     pub(super) second: Option<IpAddr>,
     pub(super) nat: Option<Nat>,
+    /// Behind the second card.
+    pub(super) second_nat: Option<Nat>,
     pub(super) network: NetworkState,
     pub(super) first_network: Option<NetworkState>,
     pub(super) disk: PersistentState,
@@ -112,6 +137,7 @@ impl Node {
             address: IpAddr::V4(Ipv4Addr::new(10, 0, number, 1)),
             second: None,
             nat: None,
+            second_nat: None,
             network: NetworkState::default(),
             first_network: None,
             disk: PersistentState::default(),
@@ -159,9 +185,34 @@ impl Node {
         self.second.filter(side).unwrap_or(self.address)
     }
 
-    pub(super) fn has(&self, address: SocketAddr) -> bool {
-        let own = address.ip() == self.address || Some(address.ip()) == self.second;
-        own && address.port() == PORT
+    /// The own address that a packet gets to, through a NAT if there is one.
+    pub(super) fn takes(&self, from: SocketAddr, to: SocketAddr) -> Option<IpAddr> {
+        let cards = [
+            (Some(self.address), &self.nat),
+            (self.second, &self.second_nat),
+        ];
+        let reached = cards.into_iter().find(|(own, nat)| match nat {
+            Some(nat) => nat.lets_in(from, to),
+            None => *own == Some(to.ip()) && to.port() == PORT,
+        });
+        reached?.0
+    }
+
+    /// Where a packet to `to` seems to come from that leaves from `own`.
+    pub(super) fn seen_from(&mut self, own: IpAddr, to: SocketAddr) -> SocketAddr {
+        let second = Some(own) == self.second;
+        let nat = if second {
+            &mut self.second_nat
+        } else {
+            &mut self.nat
+        };
+        match nat {
+            Some(nat) if !(nat.inside && to == SERVER.into()) => {
+                nat.opened.push(to);
+                nat.public
+            }
+            _ => SocketAddr::new(own, PORT),
+        }
     }
 
     pub(super) fn links(&self) -> LinkSnapshot {

@@ -11,6 +11,7 @@ use super::world::World;
 use crate::Input;
 
 mod loss;
+mod nat;
 mod restarts;
 
 const OPEN: (bool, bool) = (true, true);

@@ -13,7 +13,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 
 use super::discovery::{FakeServer, Put};
 use super::engine::{Outgoing, Packet};
-use super::node::{Nat, Node, PORT, settings};
+use super::node::{Nat, Node, settings};
 use super::streams::Streams;
 use crate::data_plane::{EngineCommand, EngineEvent, PathId};
 use crate::input::DiscoveryEvent;
@@ -113,10 +113,7 @@ impl World {
         let index = self.nodes.len();
         let number = u8::try_from(index + 1).unwrap();
         let mut node = Node::new(number, settings, self.now);
-        node.nat = nat.map(|public| Nat {
-            public,
-            opened: Vec::new(),
-        });
+        node.nat = nat.map(Nat::new);
         self.nodes.push(node);
         self.come_up(index);
         index

@@ -28,11 +28,9 @@ impl World {
             }
             return;
         }
-        let receiver = self.nodes.iter().position(|node| match &node.nat {
-            Some(nat) => nat.public == to && nat.opened.contains(&from),
-            None => node.has(to),
-        });
-        if let Some(index) = receiver.filter(|index| self.nodes[*index].running) {
+        let mut nodes = self.nodes.iter().enumerate();
+        let receiver = nodes.find_map(|(index, node)| Some((index, node.takes(from, to)?)));
+        if let Some((index, local)) = receiver.filter(|(index, _)| self.nodes[*index].running) {
             let now = self.now.instant;
             let node = &mut self.nodes[index];
             if let Packet::Data { bytes, .. } = &packet
@@ -40,11 +38,6 @@ impl World {
             {
                 self.streams.received(index, bytes, now);
             }
-            let local = if node.nat.is_some() {
-                node.address
-            } else {
-                to.ip()
-            };
             let path = PathId {
                 local: Some(local),
                 remote: from,
@@ -59,13 +52,8 @@ impl World {
         for (after, path, packet) in out {
             let node = &mut self.nodes[index];
             let to = path.remote;
-            let from = match &mut node.nat {
-                Some(nat) => {
-                    nat.opened.push(to);
-                    nat.public
-                }
-                None => SocketAddr::new(path.local.unwrap_or(node.source_for(to.ip())), PORT),
-            };
+            let own = path.local.unwrap_or(node.source_for(to.ip()));
+            let from = node.seen_from(own, to);
             self.schedule(after + self.latency, Delivery::Packet { from, to, packet });
         }
     }
