@@ -22,6 +22,7 @@ pub mod recovery;
 mod scenario;
 mod seam;
 mod time;
+mod watch;
 mod world;
 
 pub use checks::{Bounds, Violation};

@@ -40,6 +40,9 @@ enum Command {
         /// Whoever can talk does so within so many seconds.
         #[arg(long)]
         talk_within: Option<u64>,
+        /// The same behind two NATs.
+        #[arg(long)]
+        punch_within: Option<u64>,
         /// At most so many changes of path of one peer in a minute.
         #[arg(long)]
         switches: Option<usize>,
@@ -98,6 +101,7 @@ fn main() -> anyhow::Result<()> {
             kernel_every,
             wide,
             talk_within,
+            punch_within,
             switches,
         } => {
             let size = Size {
@@ -109,6 +113,7 @@ fn main() -> anyhow::Result<()> {
             let usual = Bounds::default();
             let bounds = Bounds {
                 talk_within: talk_within.map_or(usual.talk_within, Duration::from_secs),
+                punch_within: punch_within.map_or(usual.punch_within, Duration::from_secs),
                 switches_per_minute: switches.unwrap_or(usual.switches_per_minute),
                 ..usual
             };

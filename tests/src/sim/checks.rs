@@ -21,8 +21,10 @@ const BUDGET_WINDOW_S: u64 = 10;
 /// What a run must keep to.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Every pair that can talk does so this long after the last disturbance.
+    /// Every pair that can talk, and of which one end can begin, does so this long after it could.
     pub talk_within: Duration,
+    /// The same of a pair behind two NATs, which both have to begin.
+    pub punch_within: Duration,
     /// Changes of path of one peer in a minute.
     pub switches_per_minute: usize,
     /// New initiations to one peer in any second (DESIGN section 8).
@@ -34,8 +36,11 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            talk_within: Duration::from_secs(60),
-            switches_per_minute: 20,
+            // Who is down is dialled and asked every 5 s, a third of a second more or less.
+            talk_within: Duration::from_secs(6),
+            // The second round, if the first of one end came before the other end's.
+            punch_within: Duration::from_secs(12),
+            switches_per_minute: 10,
             initiations_per_second: 3,
             control_bytes_per_second: 125_000,
         }

@@ -188,9 +188,10 @@ impl Net {
         self.cuts.remove(&cut);
     }
 
-    /// The interface the host's routes choose: the first one that is up.
-    pub(super) fn default_interface(&self, node: NodeId) -> Option<usize> {
-        self.hosts[node].iter().position(|one| one.up)
+    /// The interface the host's routes choose towards that address: the first one of its family that is up.
+    pub(super) fn default_interface(&self, node: NodeId, towards: IpAddr) -> Option<usize> {
+        let usable = |one: &Interface| one.up && one.address.is_ipv4() == towards.is_ipv4();
+        self.hosts[node].iter().position(usable)
     }
 
     /// The interface with that address, if it is up.
@@ -304,6 +305,9 @@ impl Net {
             return self.enter(own, to, now);
         }
         let nat = self.nats.get_mut(&realm)?;
+        if nat.public.is_ipv4() != to.is_ipv4() {
+            return None;
+        }
         if nat.public == to.ip() && !nat.kind.hairpin {
             return None;
         }

@@ -11,24 +11,22 @@ use super::net::{INTERNET, Interface, Place};
 use super::world::World;
 
 /// Packets sent each way to see whether a pair talks.
-const TRIES: u32 = 6;
+pub(super) const TRIES: u32 = 6;
 /// Between them.
-const TRY_GAP: Duration = Duration::from_millis(200);
+pub(super) const TRY_GAP: Duration = Duration::from_millis(200);
 /// For the last of them to arrive.
-const TRY_WAIT: Duration = Duration::from_secs(1);
+pub(super) const TRY_WAIT: Duration = Duration::from_secs(1);
+
+/// How a pair can talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// One of them can begin.
+    Direct,
+    /// Both are behind NATs and have to begin at once.
+    Punched,
+}
 
 impl World {
-    /// Lets the bound of the world pass without further disturbance, then asks that every pair that
-    /// can talk does.
-    ///
-    /// # Errors
-    /// The first violation.
-    pub fn settle(&mut self) -> Result<(), Violation> {
-        let within = self.checks.bounds().talk_within;
-        self.run(within)?;
-        self.check_all_talk()
-    }
-
     /// Asks that every pair that can talk does, now.
     ///
     /// # Errors
@@ -70,22 +68,28 @@ impl World {
     }
 
     /// Pairs across a zone boundary.
-    fn pairs(&self) -> Vec<(NodeId, NodeId)> {
+    pub(super) fn pairs(&self) -> Vec<(NodeId, NodeId)> {
         let count = self.nodes.len();
         let all = (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b)));
         all.filter(|(a, b)| is_across(self.nodes[*a].zone(), self.nodes[*b].zone()))
             .collect()
     }
 
-    /// True if the pair certainly can talk: both know the other as it is, and there is a way that
-    /// recovers by itself.
     fn can_talk(&self, a: NodeId, b: NodeId) -> bool {
+        self.reach(a, b).is_some()
+    }
+
+    /// How the pair certainly can talk: both know the other as it is, and there is a way that recovers by
+    /// itself.
+    pub(super) fn reach(&self, a: NodeId, b: NodeId) -> Option<Reach> {
         let awake = self.nodes[a].is_awake() && self.nodes[b].is_awake();
         if !awake || !self.knows(a, b) || !self.knows(b, a) {
-            return false;
+            return None;
         }
         let nics = |node: NodeId| 0..self.net.interfaces(node).len();
-        nics(a).any(|i| nics(b).any(|j| self.is_way((a, i), (b, j))))
+        let ways = nics(a).flat_map(|i| nics(b).map(move |j| (i, j)));
+        ways.filter_map(|(i, j)| self.reach_by((a, i), (b, j)))
+            .min()
     }
 
     /// The record that `a` has of `b` is the one `b` has published, and that is up to date.
@@ -102,22 +106,39 @@ impl World {
         Some(known.sequence) == published && current && known.record.zone.as_deref() == far.zone()
     }
 
-    fn is_way(&self, (a, i): (NodeId, usize), (b, j): (NodeId, usize)) -> bool {
+    fn reach_by(&self, (a, i): (NodeId, usize), (b, j): (NodeId, usize)) -> Option<Reach> {
         let (one, other) = (&self.net.interfaces(a)[i], &self.net.interfaces(b)[j]);
         let (here, there) = (Place::Host(a, i), Place::Host(b, j));
         let open = one.up
             && other.up
+            && one.address.is_ipv4() == other.address.is_ipv4()
             && !self.net.is_cut(here, there)
             && !self.net.is_cut(there, here)
             && self.net.loss_ppm(here, there) < 300_000;
-        let default = |node: NodeId, nic| self.net.default_interface(node) == Some(nic);
-        let (first, second) = (default(a, i), default(b, j));
+        let default = |node: NodeId, nic, own| self.net.default_interface(node, own) == Some(nic);
+        let first = default(a, i, one.address);
+        let second = default(b, j, other.address);
+        let same = one.realm == other.realm;
+        let begins = |from, to, far: &Interface| {
+            (same || far.realm == INTERNET) && self.is_told(from, to, far.address)
+        };
         // Who is behind a NAT begins.
-        open && if one.realm == other.realm || [one.realm, other.realm].contains(&INTERNET) {
-            true
+        if !open {
+            None
+        } else if same || [one.realm, other.realm].contains(&INTERNET) {
+            (begins(a, b, other) || begins(b, a, one)).then_some(Reach::Direct)
         } else {
-            first && second && self.is_punchable(a, one) && self.is_punchable(b, other)
+            let punch = first && second && self.is_punchable(a, one) && self.is_punchable(b, other);
+            punch.then_some(Reach::Punched)
         }
+    }
+
+    /// True if a node was told that another one can be reached at an address: a filter may keep that back.
+    fn is_told(&self, node: NodeId, of: NodeId, address: IpAddr) -> bool {
+        let known = self.nodes[node].known.get(&self.nodes[of].id);
+        let candidates = known.map(|known| &known.record.candidates);
+        let mut all = candidates.into_iter().flatten();
+        all.any(|one| one.address.ip() == address)
     }
 
     /// True if others can send to this node behind its NAT once it sends to them: the mapping is the
@@ -170,7 +191,7 @@ impl World {
     }
 
     /// What is to be known of a pair that is stuck.
-    fn describe(&self, from: NodeId, to: NodeId) -> String {
+    pub(super) fn describe(&self, from: NodeId, to: NodeId) -> String {
         let now = self.nodes[from].now(self.now());
         let name = format!("n{to}");
         let peers = self.nodes[from].mesh.as_ref().map(|mesh| mesh.peers(now));

@@ -26,6 +26,10 @@ pub struct NodePlan {
     pub routed: bool,
     /// Its `filters.endpoints`.
     pub endpoints: Option<Vec<String>>,
+    /// It has one more interface, in the internet, with an IPv6 address.
+    pub six: bool,
+    /// It is not there at the beginning.
+    pub late: bool,
 }
 
 /// A world to begin with.
@@ -62,7 +66,15 @@ impl NodePlan {
             hears: None,
             routed: false,
             endpoints: None,
+            six: false,
+            late: false,
         }
+    }
+
+    /// How many network interfaces it has.
+    #[must_use]
+    pub fn interfaces(&self) -> usize {
+        self.homes.len() + usize::from(self.six)
     }
 
     /// The same with the kernel's WireGuard.

@@ -29,7 +29,8 @@ pub struct Size {
     pub steps: usize,
     /// One node in this many runs the kernel's WireGuard; 0: none.
     pub kernel_every: usize,
-    /// Also what is rare: leaves and joins, restarts of all, MTU holes, outages while addresses change.
+    /// Also what is rare: leaves and joins, restarts of all, MTU holes, outages while addresses change, IPv6,
+    /// filters, a node that comes later.
     pub wide: bool,
 }
 
@@ -170,8 +171,15 @@ impl fmt::Display for Scenario {
         for (index, node) in self.plan.nodes.iter().enumerate() {
             writeln!(
                 f,
-                "  n{index}: zone {:?} homes {:?} {:?} skew {} ms latency {:?}",
-                node.zone, node.homes, node.mode, node.skew_ms, node.latency
+                "  n{index}: zone {:?} homes {:?} {:?} skew {} ms latency {:?}{}{} {:?}",
+                node.zone,
+                node.homes,
+                node.mode,
+                node.skew_ms,
+                node.latency,
+                if node.six { ", IPv6" } else { "" },
+                if node.late { ", late" } else { "" },
+                node.endpoints,
             )?;
         }
         for step in &self.steps {

@@ -27,7 +27,7 @@ use super::discovery::{Lines, SERVER_PORT, Server, server_address};
 use super::net::{INTERNET, Interface, Net};
 use super::node::{Node, links, secret};
 use super::packet::Packet;
-use super::plan::Plan;
+use super::plan::{NodePlan, Plan};
 use super::time::{Agenda, SimTime};
 use super::{Memory, NodeId};
 
@@ -83,11 +83,11 @@ pub struct World {
 }
 
 impl World {
-    /// A world of `plan`, with every process started.
+    /// A world of `plan`, with every process started but the late ones.
     #[must_use]
     pub fn new(plan: &Plan, bounds: Bounds) -> Self {
         let mut world = Self::empty(plan, bounds);
-        for node in 0..plan.nodes.len() {
+        for (node, _) in plan.nodes.iter().enumerate().filter(|(_, plan)| !plan.late) {
             world.start(node, Memory::Disk);
         }
         world
@@ -130,17 +130,7 @@ impl World {
         }
         let base = Instant::now();
         for (index, node) in plan.nodes.iter().enumerate() {
-            let interfaces = (0..).zip(&node.homes).map(|(nic, realm)| Interface {
-                realm: *realm,
-                address: host_address(*realm, index, nic),
-                prefix_len: 24,
-                up: true,
-                latency: node.latency,
-                weather: super::Weather::default(),
-                largest: None,
-                leads: node.routed.then(|| realm_prefix(*realm)).flatten(),
-            });
-            world.net.add_host(interfaces.collect());
+            world.net.add_host(interfaces(index, node));
             let made = Node::new(index, node, &urls, plan.seed, base);
             world.nodes.push(made);
         }
@@ -348,6 +338,26 @@ impl World {
         }
         events.extend(out.events);
     }
+}
+
+/// The interfaces of a host.
+fn interfaces(host: NodeId, plan: &NodePlan) -> Vec<Interface> {
+    let interface = |realm, address, prefix_len| Interface {
+        realm,
+        address,
+        prefix_len,
+        up: true,
+        latency: plan.latency,
+        weather: super::Weather::default(),
+        largest: None,
+        leads: plan.routed.then(|| realm_prefix(realm)).flatten(),
+    };
+    let homes = (0..).zip(&plan.homes);
+    let four = homes.map(|(nic, realm)| interface(*realm, host_address(*realm, host, nic), 24));
+    let number = u16::try_from(host).unwrap_or(u16::MAX);
+    let address = IpAddr::from([0x2001, 0xdb8, number, 0, 0, 0, 0, 1]);
+    let six = plan.six.then(|| interface(INTERNET, address, 64));
+    four.chain(six).collect()
 }
 
 /// Everything in a realm. None if it is not a prefix.

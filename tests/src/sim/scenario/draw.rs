@@ -15,8 +15,13 @@ const ZONES: [&str; 4] = ["fra", "nyc", "sin", "home"];
 
 pub(super) fn draw(seed: u64, size: Size) -> (Plan, Vec<Step>) {
     let mut chance = Chance::new(seed, 77);
-    let plan = draw_plan(seed, size, &mut chance);
-    let steps = (0..size.steps)
+    let mut plan = draw_plan(seed, size, &mut chance);
+    // Another source: those without keep what they had.
+    let mut rarely = Chance::new(seed, 80);
+    if size.wide {
+        widen(&mut plan, &mut rarely);
+    }
+    let mut steps: Vec<Step> = (0..size.steps)
         .map(|number| Step {
             after: wait(&mut chance),
             fault: drawn(&plan, size, &mut chance),
@@ -24,7 +29,35 @@ pub(super) fn draw(seed: u64, size: Size) -> (Plan, Vec<Step>) {
             settle: number % 4 == 3,
         })
         .collect();
+    for (node, _) in plan.nodes.iter().enumerate().filter(|(_, plan)| plan.late) {
+        let join = Step {
+            after: wait(&mut rarely),
+            fault: Fault::Join { node },
+            settle: false,
+        };
+        steps.insert(rarely.below(steps.len()), join);
+    }
     (plan, steps)
+}
+
+/// Nodes with IPv6, with filters, and one that comes later.
+fn widen(plan: &mut Plan, chance: &mut Chance) {
+    let filters: [&[&str]; 4] = [
+        &["0.0.0.0/0", "::/0", "!10.0.0.0/8"],
+        &["::/0", "0.0.0.0/0"],
+        &["45.0.0.0/8", "203.0.0.0/8"],
+        &["10.0.0.0/8", "0.0.0.0/0"],
+    ];
+    for node in &mut plan.nodes {
+        node.six = chance.happens(400_000);
+        if chance.happens(300_000) {
+            let entries = chance.pick(&filters).iter();
+            node.endpoints = Some(entries.map(|entry| (*entry).to_owned()).collect());
+        }
+    }
+    if let [_, _, .., last] = plan.nodes.as_mut_slice() {
+        last.late = chance.happens(400_000);
+    }
 }
 
 pub(super) fn churn(seed: u64, nodes: usize, steps: usize, every: Duration) -> (Plan, Vec<Step>) {
@@ -110,6 +143,8 @@ fn draw_node(sites: usize, size: Size, chance: &mut Chance) -> NodePlan {
         hears: None,
         routed: false,
         endpoints: None,
+        six: false,
+        late: false,
     }
 }
 
@@ -129,7 +164,7 @@ fn lasting(chance: &mut Chance) -> Duration {
 
 fn place(plan: &Plan, chance: &mut Chance) -> (NodeId, usize) {
     let node = chance.below(plan.nodes.len());
-    (node, chance.below(plan.nodes[node].homes.len()))
+    (node, chance.below(plan.nodes[node].interfaces()))
 }
 
 fn area(plan: &Plan, chance: &mut Chance) -> Area {

@@ -267,7 +267,7 @@ impl World {
 
     /// Delay to the server, and the address it sees the node at.
     fn way_to_server(&mut self, (node, server): ClientKey) -> Option<(Duration, std::net::IpAddr)> {
-        let index = self.net.default_interface(node)?;
+        let index = self.net.default_interface(node, server_address(server))?;
         let to = (server_address(server), SERVER_PORT).into();
         let way = self.net.route(node, index, to, self.now)?;
         let from = Place::Host(node, index);
@@ -275,7 +275,7 @@ impl World {
     }
 
     fn way_to_client(&self, (node, server): ClientKey) -> Option<Duration> {
-        let index = self.net.default_interface(node)?;
+        let index = self.net.default_interface(node, server_address(server))?;
         let (from, to) = (Place::Server(server), Place::Host(node, index));
         (!self.net.is_cut(from, to)).then(|| self.net.latency(from, to))
     }

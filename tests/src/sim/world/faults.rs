@@ -108,6 +108,11 @@ pub enum Fault {
         /// Until the other one starts.
         time: Duration,
     },
+    /// A node that was not there from the beginning starts.
+    Join {
+        /// Which one.
+        node: NodeId,
+    },
     /// kill -9 of every process at once, and a start of all.
     Storm {
         /// How long none runs.
@@ -177,6 +182,7 @@ impl Fault {
             | Self::Clock { .. }
             | Self::Rebind { .. }
             | Self::Zone { .. }
+            | Self::Join { .. }
             | Self::Traffic { .. } => Duration::ZERO,
         }
     }
@@ -228,6 +234,7 @@ impl World {
             } => self.outage(*server, *empty, *time),
             Fault::LinkDown { .. }
             | Fault::Leave { .. }
+            | Fault::Join { .. }
             | Fault::Storm { .. }
             | Fault::Dark { .. }
             | Fault::Hole { .. }
@@ -327,11 +334,16 @@ impl World {
         let Some(old) = self.net.interfaces(node).get(interface) else {
             return;
         };
-        let IpAddr::V4(old) = old.address else {
-            return;
+        let new = match old.address {
+            IpAddr::V4(old) => {
+                let [a, b, c, d] = old.octets();
+                IpAddr::from([a, b, c, d.wrapping_add(1).max(1)])
+            }
+            IpAddr::V6(old) => {
+                let [a, b, c, d, e, f, g, h] = old.segments();
+                IpAddr::from([a, b, c, d, e, f, g, h.wrapping_add(1).max(1)])
+            }
         };
-        let [a, b, c, d] = old.octets();
-        let new = IpAddr::from([a, b, c, d.wrapping_add(1).max(1)]);
         self.net.readdress(node, interface, new);
         self.tell_links(node);
     }

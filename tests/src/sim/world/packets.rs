@@ -29,7 +29,7 @@ impl World {
         let chosen = if path.local.is_some() && chosen.is_none() && !learned {
             None
         } else {
-            chosen.or_else(|| self.net.default_interface(node))
+            chosen.or_else(|| self.net.default_interface(node, path.remote.ip()))
         };
         let Some(index) = chosen else {
             return Some(EngineEvent::SendFailed {

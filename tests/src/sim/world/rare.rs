@@ -16,6 +16,9 @@ impl World {
                 self.input(*node, Input::Leave);
                 self.undo_after(*time, Undo::Start(*node, Memory::Nothing));
             }
+            Fault::Join { node } if self.nodes[*node].starts == 0 => {
+                self.start(*node, Memory::Disk);
+            }
             Fault::Storm { time } => {
                 for node in 0..self.nodes.len() {
                     self.kill(node, Memory::Disk, *time);
