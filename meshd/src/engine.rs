@@ -26,7 +26,6 @@ mod path;
 mod peer;
 mod peer_table;
 mod postponed;
-mod priority;
 mod queue;
 mod rate;
 mod response_cache;

@@ -10,5 +10,6 @@ pub mod engine;
 pub mod kubernetes;
 pub mod linux;
 pub mod logging;
+pub mod priority;
 pub mod resolve;
 pub mod state;

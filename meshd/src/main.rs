@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use meshd::app::{self, StartError};
 use meshd::args::{Args, Command};
-use meshd::config;
+use meshd::{config, priority};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         return ExitCode::from(report.exit_code());
     }
     end_with_any_panic();
+    // Before any thread starts, so that all have it. Refused, the daemon is as any other program.
+    let _ = priority::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -37,7 +37,7 @@ use super::sessions::DeviceKeys;
 use super::silence::SilenceWatch;
 use super::sockets::{UdpFamily, UdpSockets};
 use super::wall_clock::WallClock;
-use super::{EngineConfig, EngineError, io_error, priority};
+use super::{EngineConfig, EngineError, io_error};
 use crate::linux::tun::TunOffloads;
 use tunnel::Tunnel;
 use wire::Wire;
@@ -201,9 +201,6 @@ impl Worker {
 
     /// Works until told to stop.
     pub(super) fn run(mut self) {
-        if let Err(error) = priority::raise() {
-            tracing::debug!(%error, "the engine runs at ordinary priority");
-        }
         let mut ready = [EpollEvent::empty(); 8];
         let mut backlog = false;
         loop {

@@ -1,16 +1,17 @@
-//! The worker goes before ordinary programs: whoever fills the tunnel interface faster than it is read would
-//! otherwise take the processor time that reading needs, and the kernel would drop packets of everybody.
+//! The daemon goes before ordinary programs: whoever fills the tunnel interface faster than it is read would
+//! otherwise take the processor time that reading needs, and the kernel would drop packets of everybody. All
+//! threads of it, or packets would starve what watches the paths.
 
 use std::io;
 
-/// As much as a program that sends gets, the worker may have nine times (sched(7), nice(2)).
+/// Nine times the weight of an ordinary program (sched(7), nice(2)).
 const NICE: libc::c_int = -10;
 
-/// Raises the priority of the calling thread.
+/// Raises the priority of the calling thread and of all that it starts from now on.
 ///
 /// # Errors
 /// If it may not: that takes `CAP_SYS_NICE`. Then it is as it was, which costs packets under overload only.
-pub(super) fn raise() -> io::Result<()> {
+pub fn raise() -> io::Result<()> {
     // SAFETY: the call takes numbers only; 0 is the calling thread.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
     if result == 0 {
