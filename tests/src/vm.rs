@@ -65,7 +65,8 @@ impl Vm {
                 "no virtual machine: {program} is missing: {advice}"
             )));
         }
-        let release = kernels().into_iter().next_back().ok_or_else(|| {
+        let release = kernels().into_iter().max_by_key(|release| rank(release));
+        let release = release.ok_or_else(|| {
             LabError::Unusable(format!(
                 "no virtual machine: no kernel with WireGuard in /boot: {advice}"
             ))
@@ -182,9 +183,17 @@ fn outcome(job: &Path, console: &Path) -> Result<Outcome, LabError> {
     })
 }
 
-/// Releases in `/boot` that have WireGuard, sorted.
+/// The higher, the better: the newest, but a real-time kernel only where there is no other. Under emulation
+/// its threads for interrupts take most of the time.
+fn rank(release: &str) -> (bool, Vec<u32>) {
+    let numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    let numbers = numbers.filter_map(|number| number.parse().ok());
+    (!release.contains("-rt"), numbers.collect())
+}
+
+/// Releases in `/boot` that have WireGuard.
 fn kernels() -> Vec<String> {
-    let mut found: Vec<String> = fs::read_dir("/boot")
+    fs::read_dir("/boot")
         .into_iter()
         .flatten()
         .flatten()
@@ -196,9 +205,7 @@ fn kernels() -> Vec<String> {
             let dir = PathBuf::from("/lib/modules").join(release);
             dir.join("kernel/drivers/net/wireguard").is_dir()
         })
-        .collect();
-    found.sort();
-    found
+        .collect()
 }
 
 /// The last lines of a console.
@@ -207,4 +214,22 @@ fn tail(path: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_that_is_not_a_real_time_one() {
+        let best = |releases: &[&str]| {
+            let best = releases.iter().max_by_key(|release| rank(release));
+            best.map(|release| (*release).to_owned()).unwrap()
+        };
+        let rt = "6.12.117+deb12-rt-amd64";
+        assert_eq!(best(&[rt, "6.1.0-56-amd64"]), "6.1.0-56-amd64");
+        assert_eq!(best(&["6.1.0-9-amd64", "6.1.0-56-amd64"]), "6.1.0-56-amd64");
+        assert_eq!(best(&["6.12.9-amd64", "6.1.0-56-amd64"]), "6.12.9-amd64");
+        assert_eq!(best(&[rt]), rt);
+    }
 }

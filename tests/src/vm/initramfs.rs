@@ -8,8 +8,8 @@ use std::process::Command;
 
 use crate::lab::error::LabError;
 
-/// What the root file system needs, in order.
-const NEEDED: [&str; 3] = ["9pnet_virtio", "9p", "overlay"];
+/// What the root file system needs, in order. Some kernels have part of it built in.
+const NEEDED: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
 /// The first program. Files of the host are read only; a layer in memory takes what is written. It becomes
 /// the root for good: a mere chroot is left by whoever enters a mount namespace.
