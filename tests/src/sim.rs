@@ -26,6 +26,7 @@ mod watch;
 mod world;
 
 pub use checks::{Bounds, Violation};
+pub use discovery::Lie;
 pub use engine::Mode;
 pub use nat::{Dependence, NatKind};
 pub use net::{Area, INTERNET, RealmId, Weather};

@@ -52,6 +52,15 @@ pub(super) struct Answer {
     pub(super) changed: bool,
 }
 
+/// What a server does that nobody sees from outside: each request is answered as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// It tells nobody of any member.
+    Withhold,
+    /// It keeps nothing of what it is sent, and goes on telling what it had before.
+    Lag,
+}
+
 /// Decoded lines of watches: each line is the same bytes for every watcher.
 #[derive(Debug, Default)]
 pub(super) struct Lines(HashMap<(usize, usize), (Bytes, Option<DiscoveryEvent>)>);
@@ -63,9 +72,12 @@ pub(super) struct Server {
     registry: Registry,
     epoch: u64,
     pub(super) up: bool,
+    pub(super) lie: Option<Lie>,
     watches: BTreeMap<NodeId, Watch>,
     /// Watchers will be told of what changed, together, in a moment.
     pub(super) telling: bool,
+    /// Lines sent so far.
+    lines: BTreeMap<NodeId, u64>,
 }
 
 /// The address of a server.
@@ -88,8 +100,10 @@ impl Server {
             registry: Registry::new(TERMS, 1),
             epoch: 1,
             up: true,
+            lie: None,
             watches: BTreeMap::new(),
             telling: false,
+            lines: BTreeMap::new(),
         }
     }
 
@@ -104,6 +118,10 @@ impl Server {
         let watches = std::mem::take(&mut self.watches);
         let dropped = watches.into_iter();
         dropped.map(|(node, watch)| (node, watch.session)).collect()
+    }
+
+    pub(super) fn lines_to(&self, node: NodeId) -> u64 {
+        self.lines.get(&node).copied().unwrap_or(0)
     }
 
     pub(super) fn end_watch(&mut self, node: NodeId) {
@@ -151,12 +169,14 @@ impl Server {
         now: SimTime,
     ) -> (Vec<DiscoveryEvent>, Option<Revision>) {
         let (cluster, epoch) = (self.cluster, self.epoch);
-        let Some(watch) = self.watches.get_mut(&node) else {
+        let watch = self.watches.get_mut(&node);
+        let Some(watch) = watch.filter(|_| self.lie != Some(Lie::Withhold)) else {
             return (Vec::new(), None);
         };
         let mut events = Vec::new();
         loop {
             let page = self.registry.page(cluster, watch.base, watch.at, at(now));
+            *self.lines.entry(node).or_default() += page.lines.len() as u64;
             let wanted = |member: &MemberId| hears.is_none_or(|hears| hears.contains(member));
             let decoded = page
                 .lines
@@ -178,6 +198,12 @@ impl Server {
             cluster: self.cluster,
             member: envelope.member(),
         };
+        if self.lie == Some(Lie::Lag) {
+            let told = envelope.kind() != EnvelopeKind::Report;
+            let event = told.then(|| DiscoveryEvent::Published(envelope.sequence()));
+            let changed = false;
+            return Answer { event, changed };
+        }
         let bytes = Bytes::from(envelope.encode());
         let submission = match envelope.kind() {
             EnvelopeKind::Report => Submission::report(key, bytes),

@@ -93,7 +93,7 @@ impl World {
     }
 
     /// The record that `a` has of `b` is the one `b` has published, and that is up to date.
-    fn knows(&self, a: NodeId, b: NodeId) -> bool {
+    pub(super) fn knows(&self, a: NodeId, b: NodeId) -> bool {
         let far = &self.nodes[b];
         let published = far.published.as_ref().map(|envelope| envelope.sequence());
         let Some(known) = self.nodes[a].known.get(&far.id) else {

@@ -4,6 +4,7 @@ mod clients;
 mod faults;
 mod packets;
 mod rare;
+mod servers;
 mod traffic;
 mod views;
 

@@ -274,7 +274,7 @@ impl World {
         Some((self.net.latency(from, way.to), way.seen_from.ip()))
     }
 
-    fn way_to_client(&self, (node, server): ClientKey) -> Option<Duration> {
+    pub(super) fn way_to_client(&self, (node, server): ClientKey) -> Option<Duration> {
         let index = self.net.default_interface(node, server_address(server))?;
         let (from, to) = (Place::Server(server), Place::Host(node, index));
         (!self.net.is_cut(from, to)).then(|| self.net.latency(from, to))
