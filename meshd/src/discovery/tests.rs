@@ -1,5 +1,6 @@
 //! The client against a small server of the real API over loopback TCP, with faults on demand.
 
+mod cut_off;
 mod fake_server;
 mod faults;
 mod moves;

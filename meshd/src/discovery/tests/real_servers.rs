@@ -14,8 +14,8 @@ use super::*;
 const LEASE: Duration = Duration::from_secs(2);
 const ANY: &str = "127.0.0.1:0";
 
-struct Running {
-    server: Arc<DiscoveryServer>,
+pub(super) struct Running {
+    pub(super) server: Arc<DiscoveryServer>,
     task: JoinHandle<()>,
 }
 
@@ -39,15 +39,15 @@ impl Running {
         Self { server, task }
     }
 
-    async fn anywhere(data: &Path, lease: Duration) -> Self {
+    pub(super) async fn anywhere(data: &Path, lease: Duration) -> Self {
         Self::start(data, ANY.parse().unwrap(), lease).await
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.task.abort();
         let _ = self.task.await;
         let server = Arc::into_inner(self.server).expect("its task has ended");
@@ -68,7 +68,7 @@ async fn said(client: &mut Client, server: usize) -> (Sequence, bool) {
         .await
 }
 
-async fn stored_at(client: &mut Client, server: usize, wanted: u64) {
+pub(super) async fn stored_at(client: &mut Client, server: usize, wanted: u64) {
     client
         .next(|index, event| match event {
             DiscoveryEvent::Published(sequence) => {
@@ -79,7 +79,7 @@ async fn stored_at(client: &mut Client, server: usize, wanted: u64) {
         .await;
 }
 
-const fn minutes(count: u64) -> Duration {
+pub(super) const fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
