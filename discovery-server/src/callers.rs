@@ -20,13 +20,20 @@ pub fn is_proxy(trusted: &[IpNet], address: IpAddr) -> bool {
 /// What stands before that was written by the caller, and is not looked at.
 #[must_use]
 pub fn caller_of(trusted: &[IpNet], peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    let fields: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+    let fields: Vec<_> = fields.iter().map(|field| field.as_bytes()).collect();
+    caller_in(trusted, peer, &fields)
+}
+
+/// The same with the fields themselves, in their order.
+#[must_use]
+pub fn caller_in(trusted: &[IpNet], peer: SocketAddr, fields: &[&[u8]]) -> IpAddr {
     let mut caller = peer.ip().to_canonical();
     if !is_proxy(trusted, caller) {
         return caller;
     }
-    let fields: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
-    for field in fields.into_iter().rev() {
-        let Ok(field) = field.to_str() else {
+    for field in fields.iter().rev() {
+        let Ok(field) = std::str::from_utf8(field) else {
             return caller;
         };
         for part in field.rsplit(',') {

@@ -357,5 +357,12 @@ fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
         .map_err(de::Error::custom)
 }
 
+/// True if `text` is a configuration file, whatever else is missing.
+#[doc(hidden)]
+#[must_use]
+pub fn is_config(text: &str) -> bool {
+    serde_saphyr::from_str::<Option<File>>(text).is_ok()
+}
+
 #[cfg(test)]
 mod tests;

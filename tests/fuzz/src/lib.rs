@@ -1,10 +1,12 @@
 //! Bodies of the fuzz targets: every parser of bytes from outside, and what must hold of whatever it
 //! accepts. Shared with the stable test that replays the corpus; knows nothing of libFuzzer.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr as _;
 
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
+use ipnet::IpNet;
 use mesh_proto::discovery::WatchEvent;
 use mesh_proto::envelope::Contents;
 use mesh_proto::envelope_fragment::EnvelopeFragment;
@@ -22,8 +24,9 @@ use meshd_core::persistent::PersistentState;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("backup", backup),
+    ("caller", caller),
     ("coalesce", coalesce),
     ("config", config),
     ("datagram", datagram),
@@ -32,6 +35,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("etcd_line", etcd_line),
     ("filter", filter),
     ("inner_packet", inner_packet),
+    ("nonce", nonce),
     ("probe", probe),
     ("record", record),
     ("report", report),
@@ -39,6 +43,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("secret_file", secret_file),
     ("segment_size", segment_size),
     ("segments", segments),
+    ("server_config", server_config),
     ("stun", stun),
     ("uapi", uapi),
     ("watch_line", watch_line),
@@ -58,6 +63,52 @@ pub fn backup(bytes: &[u8]) -> bool {
     discovery_server::backup::write(identity, &rows, &mut again).expect("memory takes it");
     assert!(bytes.starts_with(&again), "one form only");
     true
+}
+
+/// `X-Forwarded-For` as a trusted proxy passes it on, one field a line: true if a caller is taken from it.
+/// Nobody can be made up who is not named there, and from elsewhere it is not looked at.
+pub fn caller(bytes: &[u8]) -> bool {
+    use discovery_server::callers::{caller_in, is_proxy};
+    let trusted = [IpNet::from_str("10.0.0.0/8").expect("a network")];
+    let mut fields: Vec<_> = bytes.split(|byte| *byte == b'\n').collect();
+    let stranger = SocketAddr::from(([192, 0, 2, 1], 5));
+    assert_eq!(caller_in(&trusted, stranger, &fields), stranger.ip());
+    let proxy = SocketAddr::from(([10, 0, 0, 1], 5));
+    let caller = caller_in(&trusted, proxy, &fields);
+    assert_eq!(caller, caller.to_canonical());
+    fields.push(b"203.0.113.9");
+    let last = IpAddr::from([203, 0, 113, 9]);
+    assert_eq!(
+        caller_in(&trusted, proxy, &fields),
+        last,
+        "whom the proxy saw"
+    );
+    !is_proxy(&trusted, caller)
+}
+
+/// A nonce that comes back with a request: valid only if it is one that this server made.
+pub fn nonce(bytes: &[u8]) -> bool {
+    let nonces = discovery_server::nonce::Nonces::new([5; 32], 120_000);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let valid = nonces.is_valid(text, 100_000);
+    if valid {
+        let at = text.get(..16).map(|time| u64::from_str_radix(time, 16));
+        let at = at.and_then(Result::ok).expect("it begins with a time");
+        assert_eq!(
+            nonces.make(at),
+            text.to_lowercase(),
+            "nobody else makes one"
+        );
+        assert!(at <= 100_000, "from the future");
+    }
+    valid
+}
+
+/// The configuration file of the discovery server.
+pub fn server_config(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(discovery_server::settings::is_config)
 }
 
 /// A line of etcd's watch, as a replica of the discovery server reads it.

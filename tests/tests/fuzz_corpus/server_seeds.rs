@@ -1,6 +1,8 @@
-//! Seeds of the formats that only the discovery server reads: backups, and what etcd sends.
+//! Seeds of the formats that only the discovery server reads: backups, what etcd sends, its own nonces, what
+//! proxies say of callers, and its configuration.
 
 use discovery_server::backup;
+use discovery_server::nonce::Nonces;
 use discovery_server::registry::{Key, Stored, StoredReport, Write};
 use discovery_server::store::Identity;
 use mesh_proto::discovery::EncodedEnvelope;
@@ -15,6 +17,8 @@ type Seed = (&'static str, &'static str, Vec<u8>);
 pub(crate) fn seeds() -> Vec<Seed> {
     let mut seeds = backups();
     seeds.extend(etcd_lines());
+    seeds.extend(requests());
+    seeds.extend(configs());
     seeds
 }
 
@@ -60,6 +64,44 @@ fn backups() -> Vec<Seed> {
     backup::write(identity, &rows, &mut bytes).expect("memory takes it");
     let cut = bytes[..bytes.len() - 9].to_vec();
     vec![("backup", "ok-two-rows", bytes), ("backup", "bad-cut", cut)]
+}
+
+/// What comes with requests, besides what is signed.
+fn requests() -> Vec<Seed> {
+    let nonces = Nonces::new([5; 32], 120_000);
+    let text = |text: &str| text.as_bytes().to_vec();
+    vec![
+        ("nonce", "ok-made", nonces.make(99_000).into_bytes()),
+        ("nonce", "bad-future", nonces.make(100_001).into_bytes()),
+        ("nonce", "bad-cut", text(&nonces.make(99_000)[..47])),
+        ("caller", "ok-one", text("203.0.113.7")),
+        (
+            "caller",
+            "ok-proxies",
+            text("198.51.100.1\n203.0.113.7:4711, 10.0.0.2,10.0.0.3"),
+        ),
+        ("caller", "ok-v6", text("[2001:db8::2]:80")),
+        (
+            "caller",
+            "bad-proxies-only",
+            text("10.0.0.2, ::ffff:10.0.0.3"),
+        ),
+        ("caller", "bad-word", text("203.0.113.7, unknown")),
+    ]
+}
+
+fn configs() -> Vec<Seed> {
+    let full = "listen: '[::]:7400'\ndata-dir: /var/lib/discovery-server\nstun-listen: 'off'\n\
+        store: etcd=http://10.0.0.1:2379,http://10.0.0.2:2379\nlease: 5m\n\
+        trusted-proxy: [10.0.0.0/8]\n";
+    let text = |text: &str| text.as_bytes().to_vec();
+    vec![
+        ("server_config", "ok-full", text(full)),
+        ("server_config", "ok-nothing", text("# only this\n")),
+        ("server_config", "bad-key", text("listn: 0.0.0.0:7400\n")),
+        ("server_config", "bad-lease", text("lease: 5h\n")),
+        ("server_config", "bad-alias", text("a: &a [*a]\n")),
+    ]
 }
 
 fn etcd_lines() -> Vec<Seed> {
