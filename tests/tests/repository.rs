@@ -120,6 +120,32 @@ fn links_in_documents_point_at_files() {
     report(&broken);
 }
 
+/// `SECURITY.md` says what attackers can and cannot do by naming the tests that are their scripts.
+#[test]
+fn tests_that_the_threat_model_names_exist() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let words = text.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        word.matches('_').count() >= 3
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let names: Vec<_> = words.filter(is_name).collect();
+    assert!(names.len() > 20, "only {} tests are named", names.len());
+    let sources = sources();
+    let is_test = |name: &str| {
+        let head = format!("fn {name}(");
+        sources.iter().any(|(_, text)| text.contains(&head))
+    };
+    let broken: Vec<_> = names
+        .into_iter()
+        .filter(|name| !is_test(name))
+        .map(|name| format!("SECURITY.md names {name}, and there is no such test"))
+        .collect();
+    report(&broken);
+}
+
 #[test]
 fn units_name_binaries_and_keep_tunnels_over_restarts() {
     for (unit, wanted) in [

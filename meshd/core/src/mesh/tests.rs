@@ -1,6 +1,7 @@
 //! Scenarios of several meshes in virtual time: a small deterministic world of fake engines and a fake
 //! discovery server around real state machines.
 
+mod attackers;
 mod chaos;
 mod discovery;
 mod engine;

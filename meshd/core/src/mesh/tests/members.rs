@@ -15,7 +15,7 @@ use crate::Input;
 use crate::event::Level;
 use crate::input::DiscoveryEvent;
 
-fn heard(envelope: VerifiedEnvelope, fresh: bool, stale_s: u64) -> Input {
+pub(super) fn heard(envelope: VerifiedEnvelope, fresh: bool, stale_s: u64) -> Input {
     discovery(DiscoveryEvent::Member {
         envelope,
         fresh,
@@ -23,7 +23,12 @@ fn heard(envelope: VerifiedEnvelope, fresh: bool, stale_s: u64) -> Input {
     })
 }
 
-fn sealed(number: u8, sequence: u64, kind: EnvelopeKind, plaintext: &[u8]) -> VerifiedEnvelope {
+pub(super) fn sealed(
+    number: u8,
+    sequence: u64,
+    kind: EnvelopeKind,
+    plaintext: &[u8],
+) -> VerifiedEnvelope {
     sealed_with(&secret().keys()[0], number, sequence, kind, plaintext)
 }
 
