@@ -31,12 +31,16 @@ pub struct Options {
     /// Further implementations: name and program, started as `PROGRAM -f INTERFACE` and configured by
     /// wg(8).
     pub extra: Vec<(String, std::path::PathBuf)>,
+    /// Further builds of meshd: name and directory of its programs.
+    pub builds: Vec<(String, std::path::PathBuf)>,
     /// Only these implementations; all if empty.
     pub only: Vec<String>,
     /// Only these tests; all if empty.
     pub tests: Vec<String>,
     /// Turns off segmentation and receive offloads of the link between both ends.
     pub plain_link: bool,
+    /// TCP's congestion control of the streams, instead of the host's.
+    pub congestion: Option<String>,
 }
 
 impl Options {
@@ -56,15 +60,21 @@ pub fn run(
     note: &dyn Fn(&str),
 ) -> Result<Report, LabError> {
     let rig = Rig::build(bin_dir, options.plain_link)?;
-    let subjects = subject::all(bin_dir, tools, &options.extra, &options.only);
+    let subjects = subject::all(bin_dir, tools, options);
     if subjects.is_empty() {
         return Err(LabError::Unusable(
             "no implementation of these names: meshd, boringtun, boringtun-1, gotatun, \
-             wireguard-go, native, veth or one given by --extra"
+             wireguard-go, native, veth or one given by --extra or --build"
                 .to_owned(),
         ));
     }
-    let mut report = Report::default();
+    let mut report = Report {
+        congestion: match &options.congestion {
+            Some(name) => name.clone(),
+            None => rig.congestion()?,
+        },
+        ..Report::default()
+    };
     for round in 1..=options.rounds {
         for subject in &subjects {
             note(&format!(
@@ -111,7 +121,7 @@ fn measure(
     for (test, streams) in [("tcp1", 1), ("tcp4", 4)] {
         if options.wants(test) {
             for direction in [Direction::There, Direction::Back] {
-                let result = instruments::tcp(rig, running, streams, direction, length);
+                let result = instruments::tcp(rig, running, streams, direction, options);
                 keep(test, result);
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Options;
 use super::cpu::{self, CpuTime};
 use super::rig::Rig;
 use super::subject::Running;
@@ -53,15 +54,18 @@ pub(super) fn tcp(
     running: &Running,
     streams: u32,
     direction: Direction,
-    length: Duration,
+    options: &Options,
 ) -> Result<Vec<Reading>, LabError> {
     let mut arguments = vec!["--parallel".to_owned(), streams.to_string()];
     if direction == Direction::Back {
         arguments.push("--reverse".to_owned());
     }
+    if let Some(name) = &options.congestion {
+        arguments.extend(["--congestion".to_owned(), name.clone()]);
+    }
     let pids = running.pids();
     let before = CpuTime::read(&pids);
-    let result = iperf(rig, running, length, &arguments)?;
+    let result = iperf(rig, running, options.length, &arguments)?;
     let used = CpuTime::read(&pids).since(before);
     let received = &result["end"]["sum_received"];
     let gbits = number(&received["bytes"])? * 8.0 / 1e9;

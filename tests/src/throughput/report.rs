@@ -32,6 +32,8 @@ pub struct Row {
 /// A run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
+    /// TCP's congestion control: what a stream reaches depends on it.
+    pub congestion: String,
     /// All measurements.
     pub rounds: Vec<Row>,
 }
@@ -43,7 +45,8 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:14} {:14} {:>12} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8}  {}\n",
+            "congestion control {}\n{:14} {:14} {:>12} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8}  {}\n",
+            self.congestion,
             "test",
             "implementation",
             "median",
@@ -148,6 +151,7 @@ mod tests {
                 row(2, "other", 3.0),
                 row(3, "other", 5.0),
             ],
+            ..Report::default()
         };
         assert_eq!(
             report.ratios("tcp1", "other", |row| Some(row.value)),

@@ -7,6 +7,9 @@ use crate::lab::LabError;
 use crate::lab::namespace::Namespace;
 use crate::lab::process::Daemon;
 
+/// Of each network namespace; a new one has the host's.
+const CONGESTION: &str = "net.ipv4.tcp_congestion_control";
+
 /// The rig. Everything in it ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Rig {
@@ -72,6 +75,15 @@ impl Rig {
             right,
             dir: tempfile::tempdir().map_err(LabError::io("make a directory"))?,
         })
+    }
+
+    /// TCP's congestion control at both ends, unless a program asks for another.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub(super) fn congestion(&self) -> Result<String, LabError> {
+        let name = self.left.run("sysctl", &["-n", CONGESTION])?;
+        Ok(name.trim().to_owned())
     }
 
     /// Both ends with their numbers.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mesh_proto::WgPrivateKey;
 use serde_json::json;
 
+use super::Options;
 use super::rig::{self, Rig};
 use super::tools::Tools;
 use crate::lab::namespace::{Namespace, checked};
@@ -56,13 +57,8 @@ pub(super) struct Running {
 }
 
 /// All implementations there are, in the order of their turns.
-pub(super) fn all(
-    bin_dir: &Path,
-    tools: &Tools,
-    extra: &[(String, PathBuf)],
-    only: &[String],
-) -> Vec<Subject> {
-    let meshd = |one_zone| Kind::Meshd {
+pub(super) fn all(bin_dir: &Path, tools: &Tools, options: &Options) -> Vec<Subject> {
+    let meshd = |bin_dir: &Path, one_zone| Kind::Meshd {
         bin_dir: bin_dir.to_owned(),
         one_zone,
     };
@@ -71,7 +67,10 @@ pub(super) fn all(
         arguments: arguments.to_vec(),
         variables: variables.to_vec(),
     };
-    let mut kinds = vec![("meshd".to_owned(), meshd(false))];
+    let mut kinds = vec![("meshd".to_owned(), meshd(bin_dir, false))];
+    for (name, dir) in &options.builds {
+        kinds.push((name.clone(), meshd(dir, false)));
+    }
     let in_foreground: &[_] = &["-f", "--disable-drop-privileges"];
     if let Some(program) = &tools.boringtun {
         kinds.push(("boringtun".to_owned(), stock(program, in_foreground, &[])));
@@ -84,11 +83,12 @@ pub(super) fn all(
     if let Some(program) = &tools.wireguard_go {
         kinds.push(("wireguard-go".to_owned(), stock(program, &["-f"], &[])));
     }
-    for (name, program) in extra {
+    for (name, program) in &options.extra {
         kinds.push((name.clone(), stock(program, &["-f"], &[])));
     }
-    kinds.push(("native".to_owned(), meshd(true)));
+    kinds.push(("native".to_owned(), meshd(bin_dir, true)));
     kinds.push(("veth".to_owned(), Kind::Bare));
+    let only = &options.only;
     let wanted = |name: &String| only.is_empty() || only.contains(name);
     let subjects = kinds.into_iter().map(|(name, kind)| Subject { name, kind });
     subjects.filter(|subject| wanted(&subject.name)).collect()
@@ -200,13 +200,14 @@ fn start_meshd(rig: &Rig, bin_dir: &Path, one_zone: bool) -> Result<Running, Lab
     let dir = tempfile::tempdir_in(rig.dir.path()).map_err(LabError::io("make a directory"))?;
     // Removed with the rig: the daemons need it until they have stopped.
     let dir = dir.keep();
-    let mut init = Command::new(bin_dir.join("meshctl"));
+    let program = |name: &str| bin_dir.join(name).to_string_lossy().into_owned();
+    let mut init = Command::new(program("meshctl"));
     init.args(["cluster", "init", "--dir"]).arg(&dir);
     let output = init
         .output()
         .map_err(LabError::io("run meshctl cluster init"))?;
     checked("meshctl cluster init", output)?;
-    let mut server = rig.right.command("discovery-server");
+    let mut server = rig.right.command(&program("discovery-server"));
     server
         .args(["--listen", DISCOVERY, "--data-dir"])
         .arg(dir.join("discovery"));
@@ -225,7 +226,7 @@ fn start_meshd(rig: &Rig, bin_dir: &Path, one_zone: bool) -> Result<Running, Lab
         });
         let path = dir.join(format!("meshd-{number}.yaml"));
         config::write(&path, &settings)?;
-        let mut command = end.command("meshd");
+        let mut command = end.command(&program("meshd"));
         command.arg("--config").arg(&path);
         let log = dir.join(format!("meshd-{number}.log"));
         running.daemons.push(spawn(command, &log)?);

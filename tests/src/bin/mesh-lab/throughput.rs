@@ -16,6 +16,9 @@ pub(crate) struct Throughput {
     /// A further implementation, started as `PATH -f INTERFACE` and configured by wg(8)
     #[arg(long, value_name = "NAME=PATH", value_parser = named_path)]
     extra: Vec<(String, PathBuf)>,
+    /// A further build of meshd, whose programs are in DIR: for the same rounds with and without a change
+    #[arg(long, value_name = "NAME=DIR", value_parser = named_path)]
+    build: Vec<(String, PathBuf)>,
     /// Write every measurement to this file
     #[arg(long)]
     json: Option<PathBuf>,
@@ -34,6 +37,9 @@ pub(crate) struct Throughput {
     /// Turn the offloads of the link between both ends off, as where a network card has none
     #[arg(long)]
     plain_link: bool,
+    /// TCP's congestion control of the streams (cubic, bbr, reno) instead of the host's
+    #[arg(long)]
+    congestion: Option<String>,
 }
 
 pub(crate) fn run(arguments: &Throughput) -> anyhow::Result<ExitCode> {
@@ -47,9 +53,11 @@ pub(crate) fn run(arguments: &Throughput) -> anyhow::Result<ExitCode> {
         rounds: arguments.rounds,
         length: Duration::from_secs(arguments.seconds),
         extra: arguments.extra.clone(),
+        builds: arguments.build.clone(),
         only: arguments.only.clone(),
         tests: arguments.tests.clone(),
         plain_link: arguments.plain_link,
+        congestion: arguments.congestion.clone(),
     };
     let report = throughput::run(&options, &bin_dir, &tools, &output::note)?;
     output::line(&report.table());
