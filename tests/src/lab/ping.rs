@@ -74,7 +74,8 @@ impl<'a> Ping<'a> {
         let what = format!("ping {} from {}", self.to, self.from.name());
         let mut command = self.command();
         let patience = 2 * super::wait::slowness();
-        command.args(["-c", &self.count.to_string(), "-W", &patience.to_string()]);
+        command.args(["-q", "-c", &self.count.to_string()]);
+        command.args(["-W", &patience.to_string()]);
         let output = command.output().map_err(LabError::io(what.as_str()))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         // The kernel refuses the address at once: nothing is sent, which is as good as lost.
@@ -94,7 +95,7 @@ impl<'a> Ping<'a> {
     fn command(&self) -> Command {
         let mut command = self.from.command("ping");
         let interval = self.interval.as_secs_f64().to_string();
-        command.args(["-n", "-q", "-i", &interval]);
+        command.args(["-n", "-i", &interval]);
         if let Some(marker) = self.marker {
             let hex: String = marker.iter().map(|byte| format!("{byte:02x}")).collect();
             command.args(["-p", &hex]);
@@ -163,8 +164,7 @@ impl Stream {
         &self.what
     }
 
-    /// Ends it. The answer to the last packet may be on its way: one missing answer is forgiven if the
-    /// rest came.
+    /// Ends it. The answer to the last packet may be on its way: that one is forgiven, and no other.
     ///
     /// # Errors
     /// If ping had already ended by itself.
@@ -179,11 +179,22 @@ impl Stream {
         let mut score = parse_summary(&text).ok_or_else(|| {
             LabError::Unusable(format!("ping {} said nothing: {text}", self.what))
         })?;
-        if score.sent == score.received + 1 {
+        if score.sent == score.received + 1 && last_answered(&text) == Some(score.received % 65_536)
+        {
             score.sent -= 1;
         }
         Ok(score)
     }
+}
+
+/// The number of the last request that was answered, modulo 65,536; the first is 1.
+fn last_answered(text: &str) -> Option<u32> {
+    let answers = text.lines().filter(|line| line.contains(" bytes from "));
+    let mut numbers = answers.filter_map(|line| {
+        let (_, rest) = line.split_once("icmp_seq=")?;
+        rest.split(' ').next()?.parse().ok()
+    });
+    numbers.next_back()
 }
 
 fn take<'p, 'n>(next: &Mutex<usize>, pings: &'p [Ping<'n>]) -> Option<(usize, &'p Ping<'n>)> {
@@ -209,6 +220,21 @@ fn parse_summary(text: &str) -> Option<Score> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_answer_is_told_from_one_that_is_not_here_yet() {
+        let line =
+            |number| format!("64 bytes from 10.0.0.1: icmp_seq={number} ttl=63 time=0.1 ms\n");
+        let text = |numbers: &[u32]| {
+            numbers
+                .iter()
+                .map(|number| line(*number))
+                .collect::<String>()
+        };
+        assert_eq!(last_answered(&text(&[1, 2, 3])), Some(3));
+        assert_eq!(last_answered(&text(&[1, 3, 4])), Some(4));
+        assert_eq!(last_answered("PING 10.0.0.1 56(84) bytes of data.\n"), None);
+    }
 
     #[test]
     fn summaries() {
