@@ -133,7 +133,13 @@ fn an_hour_with_a_liar(lie: Lie, from_the_start: bool) {
     world.lie(0, Some(lie));
     a_lively_hour(&mut world);
     world.run(seconds(300)).expect("nothing is wrong");
-    // It asks both servers for everything: one of them has nothing to tell it, or what is old.
+    // It asks both servers for everything: the one that lies has nothing to tell it, or what is old, and
+    // tells it last.
+    world.disturb(&Fault::Outage {
+        server: 0,
+        empty: false,
+        time: seconds(20),
+    });
     world.disturb(&Fault::Restart {
         node: 4,
         memory: Memory::Keys,
@@ -152,6 +158,7 @@ fn an_hour_with_a_liar(lie: Lie, from_the_start: bool) {
     assert_eq!(world.events("peer_down"), downs, "{lie:?}");
     for node in 0..NODES {
         assert_eq!(world.unheard_by(node), [0; 0], "{lie:?} n{node}");
+        assert_eq!(world.misplaced_by(node), [0; 0], "{lie:?} n{node}");
         assert_eq!(world.peer_count(node), NODES - 1, "{lie:?} n{node}");
     }
     // At last it tells everything it kept back.

@@ -49,6 +49,21 @@ impl World {
         mesh.map_or(0, |mesh| mesh.peers(now).peers.len())
     }
 
+    /// Others whose zone, as the node's core believes it, is not the one they are in.
+    #[must_use]
+    pub fn misplaced_by(&self, node: NodeId) -> Vec<NodeId> {
+        let now = self.nodes[node].now(self.now);
+        let mesh = self.nodes[node].mesh.as_ref();
+        let peers = mesh.map_or_else(Vec::new, |mesh| mesh.peers(now).peers);
+        let believed = |other: &NodeId| {
+            let far = &self.nodes[*other];
+            let peer = peers.iter().find(|peer| peer.id == Some(far.id));
+            peer.is_some_and(|peer| Some(peer.zone.as_str()) == far.zone())
+        };
+        let others = (0..self.nodes.len()).filter(|other| *other != node);
+        others.filter(|other| !believed(other)).collect()
+    }
+
     /// Lines of members that servers have sent to the node's clients so far.
     #[must_use]
     pub fn lines_to(&self, node: NodeId) -> u64 {
