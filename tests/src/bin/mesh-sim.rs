@@ -220,7 +220,12 @@ fn table(peers: &[usize]) -> anyhow::Result<()> {
     say("|---|---|---|---|---|")?;
     for count in peers {
         let cost = probing(*count).map_err(|violation| anyhow::anyhow!("{violation}"))?;
-        for (state, spent) in [("idle", cost.idle), ("busy", cost.busy)] {
+        let states = [
+            ("start", cost.start),
+            ("idle", cost.idle),
+            ("busy", cost.busy),
+        ];
+        for (state, spent) in states {
             let cpu = spent
                 .cpu
                 .map_or_else(|| "?".to_owned(), |cpu| format!("{cpu:.4}"));

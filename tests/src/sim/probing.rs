@@ -7,12 +7,19 @@ use super::{Bounds, NodePlan, Plan, Violation, World};
 
 /// How long each state is watched, virtual seconds.
 const WATCHED: u64 = 60;
+/// How long the start takes, virtual seconds.
+const STARTING: u64 = 10;
+/// What the hub may send while a thousand peers come at once, bytes a second: four times what they may cost later.
+const START_BYTES_PER_SECOND: u64 = 500_000;
 
 /// What probing costs the hub.
 #[derive(Debug, Clone, Copy)]
 pub struct Probing {
     /// How many peers it has.
     pub peers: usize,
+    /// In the ten seconds in which all peers come at once: handshakes, first probes, searches for the largest
+    /// packet.
+    pub start: Spent,
     /// Without any traffic.
     pub idle: Spent,
     /// With a packet each way every 200 ms to a tenth of the peers.
@@ -42,31 +49,42 @@ pub fn probing(peers: usize) -> Result<Probing, Violation> {
         hears: Some(vec![0]),
         ..NodePlan::public("edge")
     }));
-    let mut world = World::new(&Plan::new(3, nodes), Bounds::default());
-    world.run(Duration::from_secs(120))?;
-    let idle = watch(&mut world)?;
+    // What is bounded is what probing costs from then on; the start is measured.
+    let bounds = Bounds {
+        control_bytes_per_second: START_BYTES_PER_SECOND,
+        ..Bounds::default()
+    };
+    let mut world = World::new(&Plan::new(3, nodes), bounds);
+    let start = watch(&mut world, STARTING)?;
+    world.run(Duration::from_secs(110))?;
+    let idle = watch(&mut world, WATCHED)?;
     for peer in 1..=peers.div_ceil(10) {
         let (every, time) = (Duration::from_millis(200), Duration::from_secs(90));
         world.send(0, peer, every, time);
         world.send(peer, 0, every, time);
     }
     world.run(Duration::from_secs(5))?;
-    let busy = watch(&mut world)?;
-    Ok(Probing { peers, idle, busy })
+    let busy = watch(&mut world, WATCHED)?;
+    Ok(Probing {
+        peers,
+        start,
+        idle,
+        busy,
+    })
 }
 
-fn watch(world: &mut World) -> Result<Spent, Violation> {
+fn watch(world: &mut World, seconds: u64) -> Result<Spent, Violation> {
     let ((bytes, packets), cpu) = (world.control_sent(0), processor_time());
-    world.run(Duration::from_secs(WATCHED))?;
+    world.run(Duration::from_secs(seconds))?;
     let (bytes_after, packets_after) = world.control_sent(0);
-    let per_second = |count: u64| count as f64 / WATCHED as f64;
+    let per_second = |count: u64| count as f64 / seconds as f64;
     let spent = |before: Duration| processor_time()?.checked_sub(before);
     Ok(Spent {
         bytes_per_second: per_second(bytes_after - bytes),
         packets_per_second: per_second(packets_after - packets),
         cpu: cpu
             .and_then(spent)
-            .map(|time| time.as_secs_f64() / WATCHED as f64),
+            .map(|time| time.as_secs_f64() / seconds as f64),
     })
 }
 
