@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::Ipv6Addr;
 use std::process::Command;
@@ -21,7 +22,8 @@ fn many_peers(count: u16) -> Vec<PeerSpec> {
     let one = |number: u16| {
         let [high, low] = number.to_be_bytes();
         let mut key = [7; 32];
-        key[..2].copy_from_slice(&[high, low]);
+        // Not in the first byte: the curve ignores part of it.
+        key[1..3].copy_from_slice(&[high, low]);
         PeerSpec {
             public_key: WgPrivateKey::from_bytes(key).public_key(),
             preshared_key: None,
@@ -78,6 +80,8 @@ fn many_peers_take_few_messages_and_one_change_takes_one() {
     let messages = || counters.snapshot().netlink_peers;
     // A handshake for each as well: as at the start in a large mesh.
     let mut peers = many_peers(500);
+    let keys: BTreeSet<_> = peers.iter().map(|spec| spec.public_key).collect();
+    assert_eq!(keys.len(), 500);
     for (spec, port) in peers.iter().zip(20_000..) {
         engine.send(EngineCommand::SetPeer(Box::new(spec.clone())));
         engine.send(EngineCommand::Handshake {
