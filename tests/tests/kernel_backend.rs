@@ -6,7 +6,8 @@
 #![cfg(test)]
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use mesh_proto::record::BackendKind;
 use mesh_tests::lab::capture::Capture;
@@ -23,6 +24,8 @@ const MARKER: [u8; 16] = *b"kernel-in-clear!";
 const OTHER: &str = "10.2.0.111";
 /// What a1 must not dial.
 const REFUSED: &str = "198.51.100.66:51840";
+/// A deleted interface is made again, and traffic passes.
+const HEALED_WITHIN: Duration = Duration::from_secs(10);
 /// All tests of this file in the machine.
 const WITHIN: Duration = Duration::from_secs(1100);
 
@@ -76,73 +79,120 @@ fn assert_nothing_in_clear(capture: Capture) {
     assert_eq!(frames.containing(&MARKER).count(), 0, "in clear");
 }
 
-#[test]
-#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
-fn a_restart_or_a_crash_loses_no_packet_and_no_session() {
+/// Pings a thousand times, 10 ms apart, while a1 ends as told and starts again.
+fn assert_nothing_lost(end: impl FnOnce(&Lab)) {
     let Some(fixture) = kernel_pair(|_| {}) else {
         return;
     };
     let lab = &fixture.lab;
     wait_answer(lab);
-    let before = ["a1", "b1"].map(|node| wg(lab, node, "latest-handshakes"));
-    let pings = stream(lab);
-    for crash in [false, true] {
-        if crash {
-            lab.kill("a1").unwrap();
-        } else {
-            lab.signal("a1", Signal::SIGUSR2).unwrap();
-            assert!(lab.wait_end("a1", PATIENCE).unwrap().success());
-        }
+    let sessions = || ["a1", "b1"].map(|node| wg(lab, node, "latest-handshakes"));
+    let before = sessions();
+    let thousand = Ping {
+        count: 1000,
+        interval: Duration::from_millis(10),
+        ..Ping::quick(lab.machine("a1").unwrap(), b1(lab))
+    };
+    let score = thread::scope(|scope| {
+        let pings = scope.spawn(|| thousand.run().unwrap());
+        thread::sleep(Duration::from_secs(1));
+        end(lab);
         lab.start("a1").unwrap();
         fixture.wait_all().unwrap();
-    }
-    let after = ["a1", "b1"].map(|node| wg(lab, node, "latest-handshakes"));
-    let score = pings.finish().unwrap();
-    assert!(score.sent > 100, "{score:?}");
-    assert!(
-        score.sent - score.received <= 1,
-        "the last may be on its way: {score:?}"
-    );
-    assert_eq!(before, after);
+        assert!(
+            !pings.is_finished(),
+            "the restart took longer than the pings"
+        );
+        pings.join().unwrap()
+    });
+    assert_eq!((score.sent, score.received), (1000, 1000));
+    assert_eq!(sessions(), before, "a new handshake");
 }
 
 #[test]
 #[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
-fn what_others_do_to_the_device_is_put_right() {
+fn a_restart_loses_no_packet_and_no_session() {
+    assert_nothing_lost(|lab| {
+        lab.signal("a1", Signal::SIGUSR2).unwrap();
+        assert!(lab.wait_end("a1", PATIENCE).unwrap().success());
+    });
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn a_crash_loses_no_packet_and_no_session() {
+    assert_nothing_lost(|lab| lab.kill("a1").unwrap());
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn a_deleted_interface_is_back_soon_and_nothing_passes_in_clear() {
+    let Some(fixture) = kernel_pair(|_| {}) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    wait_answer(lab);
+    let capture = Capture::start(lab.machine(BACKBONE).unwrap()).unwrap();
+    let pings = stream(lab);
+    let a1 = lab.machine("a1").unwrap();
+    a1.run("ip", &["link", "del", "mesh0"]).unwrap();
+    let deleted = Instant::now();
+    wait_answer(lab);
+    let took = deleted.elapsed();
+    assert!(took < HEALED_WITHIN, "{took:?}");
+    assert_told(lab, "interface_recreated");
+    let score = pings.finish().unwrap();
+    assert!(score.sent > score.received, "nothing was shown: {score:?}");
+    assert_nothing_in_clear(capture);
+}
+
+/// The status of a1 names the problem.
+fn assert_told(lab: &Lab, code: &str) {
+    wait::until(code, PATIENCE, || {
+        let status = meshctl::status(lab.machine("a1").unwrap());
+        let problems = status.map_err(|error| error.to_string())?.problems;
+        let told = problems.iter().any(|problem| problem.code == code);
+        told.then_some(()).ok_or_else(|| format!("{problems:?}"))
+    })
+    .unwrap();
+}
+
+#[test]
+#[ignore = "needs WireGuard in the kernel: run by the virtual machine"]
+fn what_others_do_to_the_device_is_put_right_and_told() {
     let Some(fixture) = kernel_pair(|_| {}) else {
         return;
     };
     let lab = &fixture.lab;
     let a1 = lab.machine("a1").unwrap();
     wait_answer(lab);
-    let capture = Capture::start(lab.machine(BACKBONE).unwrap()).unwrap();
-    a1.run("ip", &["link", "del", "mesh0"]).unwrap();
-    wait_answer(lab);
-
     let key = meshctl::status(lab.machine("b1").unwrap())
         .unwrap()
         .public_key;
     let stranger = "A".repeat(42) + "E=";
     let key = key.to_string();
-    let allowed = wg(lab, "a1", "allowed-ips");
+    let shown = || ["allowed-ips", "fwmark", "listen-port"].map(|what| wg(lab, "a1", what));
+    let before = shown();
+    let capture = Capture::start(lab.machine(BACKBONE).unwrap()).unwrap();
     for change in [
         ["peer", &key, "remove"].as_slice(),
         &["peer", &key, "allowed-ips", "10.77.0.0/16"],
         &["peer", &stranger, "allowed-ips", "10.78.0.0/16"],
         &["fwmark", "0"],
+        &["listen-port", "12345"],
     ] {
         let arguments: Vec<_> = ["set", "mesh0"].iter().chain(change).copied().collect();
         a1.run("wg", &arguments).unwrap();
         wait::until("the device as it was", PATIENCE, || {
-            let shown = (wg(lab, "a1", "allowed-ips"), wg(lab, "a1", "fwmark"));
-            let right = shown.0 == allowed && shown.1.trim() == "0x1000";
-            right
+            let shown = shown();
+            (shown == before)
                 .then_some(())
                 .ok_or_else(|| format!("{change:?}: {shown:?}"))
         })
         .unwrap();
     }
     wait_answer(lab);
+    assert_told(lab, "interface_changed");
     assert_nothing_in_clear(capture);
 }
 
@@ -273,13 +323,10 @@ fn status_says_what_wg_says_and_a_restart_changes_the_backend() {
     let handshake = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     assert!(handshake.elapsed().unwrap() < Duration::from_secs(180));
 
+    let set = "set by wireguard.backend";
     for (configured, kind, reason) in [
-        (
-            "userspace",
-            BackendKind::Userspace,
-            "set by wireguard.backend",
-        ),
-        ("kernel", BackendKind::Kernel, "set by wireguard.backend"),
+        ("userspace", BackendKind::Userspace, set),
+        ("kernel", BackendKind::Kernel, set),
     ] {
         lab.signal("a1", Signal::SIGUSR2).unwrap();
         assert!(lab.wait_end("a1", PATIENCE).unwrap().success());

@@ -245,4 +245,7 @@ pub enum EngineEvent {
     Sessions(Vec<SessionState>),
     /// Somebody deleted the tunnel interface; the engine made it again and needs its addresses.
     InterfaceRecreated,
+    /// Somebody else changed the kernel's WireGuard interface or its peers; the engine put that right. What
+    /// it was, in words. Not for every change: one a second is enough.
+    InterfaceHealed(String),
 }

@@ -49,8 +49,11 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 60_000;
 /// So long peers of an adopted device may stay that nobody has named: the cache may not know them all.
 const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(10);
-/// What was read so recently is not read again before a handshake: many begin at once.
+/// What was read so recently is not read again before a handshake: many begin at once. Longer where reading
+/// itself takes longer.
 const FRESH: Duration = Duration::from_millis(20);
+/// A turn that takes longer than it was to take by more than this was the machine's fault, not a peer's.
+const HELD_UP: Duration = Duration::from_millis(10);
 /// Datagrams taken from one socket in one turn.
 const RECEIVES: usize = 64;
 /// Commands taken in one turn.
@@ -80,8 +83,11 @@ pub(super) struct KernelWorker {
     /// Until then peers that the core has not set may stay.
     patient_until: Instant,
     remove_at_end: bool,
+    /// When somebody's change was last reported.
+    told_healed: Option<Instant>,
     next_poll: Instant,
-    polled: Instant,
+    /// Until then the last reading need not be repeated.
+    fresh_until: Instant,
 }
 
 impl KernelWorker {
@@ -125,8 +131,9 @@ impl KernelWorker {
             left,
             patient_until: now + PATIENCE_WITH_STRANGERS,
             remove_at_end: false,
+            told_healed: None,
             next_poll: now,
-            polled: now,
+            fresh_until: now,
         };
         if !adopt {
             worker.make_device().map_err(|error| {
@@ -154,6 +161,7 @@ impl KernelWorker {
     /// Works until told to stop; a device that nobody asked to remove goes on without this process.
     pub(super) fn run(mut self) {
         let mut ready = [EpollEvent::empty(); 4];
+        let mut woke = Instant::now();
         loop {
             let wait = self.next_due().saturating_duration_since(Instant::now());
             let wait = wait + Duration::from_micros(999);
@@ -166,10 +174,18 @@ impl KernelWorker {
                 }
             }
             count(&self.counters.beat);
+            let held_up = woke.elapsed().saturating_sub(wait);
+            woke = Instant::now();
+            if held_up > HELD_UP {
+                self.peers
+                    .values_mut()
+                    .for_each(|peer| peer.excuse(held_up));
+            }
+            // Before the commands: what waits here may be the answer whose absence they are about.
+            self.receive();
             if !self.serve_commands(MESSAGE_BATCH) {
                 break;
             }
-            self.receive();
             let now = Instant::now();
             self.dial_due(now);
             if now >= self.next_poll {
@@ -267,6 +283,7 @@ impl KernelWorker {
         let ended = Instant::now();
         let cost = (ended - began) * POLL_SHARE;
         self.next_poll = ended + cost.clamp(POLL_BUSY, POLL_IDLE);
+        self.fresh_until = ended + FRESH.max(ended - began);
         reading
     }
 }

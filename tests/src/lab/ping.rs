@@ -20,6 +20,8 @@ pub type Marker = [u8; 16];
 
 /// Pings that run at the same time.
 const PARALLEL: usize = 24;
+/// The same where to start so many programs takes the machine seconds.
+const PARALLEL_IF_SLOW: usize = 4;
 
 /// One ping to run.
 #[derive(Debug, Clone)]
@@ -110,7 +112,12 @@ pub fn run_all(pings: &[Ping<'_>]) -> Vec<Result<Score, LabError>> {
     let next = Mutex::new(0);
     let results = Mutex::new(Vec::with_capacity(pings.len()));
     thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(pings.len()) {
+        let parallel = if super::wait::slowness() > 1 {
+            PARALLEL_IF_SLOW
+        } else {
+            PARALLEL
+        };
+        for _ in 0..parallel.min(pings.len()) {
             scope.spawn(|| {
                 while let Some((index, ping)) = take(&next, pings) {
                     let result = ping.run();

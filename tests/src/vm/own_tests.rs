@@ -23,7 +23,8 @@ pub fn run_ignored_tests(within: Duration) {
     let bin_dir = binaries::provide().expect("the programs build");
     let only = std::env::var("MESH_VM_ONLY").unwrap_or_default();
     let command = format!(
-        "MESH_LAB_BIN_DIR={} {} --ignored --test-threads 1 --nocapture {only}",
+        "MESH_LAB_BIN_DIR={} {} --ignored --test-threads 1 --nocapture {only}; status=$?; \
+         [ $status = 0 ] || tail -n 40 /var/lib/mesh-lab/*/*/*.log; exit $status",
         bin_dir.display(),
         own.display()
     );

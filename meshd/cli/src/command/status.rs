@@ -12,8 +12,9 @@ use crate::units::ago;
 
 /// Problems that do not make a node degraded: things to know, not things to repair at once. The
 /// list is part of the interface, see `docs/cli.md`.
-const INFORMATIONAL: [&str; 4] = [
+const INFORMATIONAL: [&str; 5] = [
     "filter_warning",
+    "interface_changed",
     "interface_recreated",
     "same_name",
     "zone_missing",

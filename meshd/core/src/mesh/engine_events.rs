@@ -65,13 +65,23 @@ impl Mesh {
                     });
                 }
             }
-            EngineEvent::InterfaceRecreated => {
-                self.host.recreated = Some(now.instant);
-                let message = "somebody deleted the tunnel interface; it was made again";
-                self.out.event("interface_recreated", Level::Warn, message);
-                self.resend_network();
-            }
+            EngineEvent::InterfaceRecreated => self.interface_recreated(now),
+            EngineEvent::InterfaceHealed(what) => self.interface_healed(&what, now),
         }
+    }
+
+    fn interface_recreated(&mut self, now: Now) {
+        self.host.recreated = Some(now.instant);
+        let message = "somebody deleted the tunnel interface; it was made again";
+        self.out.event("interface_recreated", Level::Warn, message);
+        self.resend_network();
+    }
+
+    fn interface_healed(&mut self, what: &str, now: Now) {
+        let message = format!("somebody {what}; it was put right");
+        self.out
+            .event("interface_changed", Level::Warn, message.clone());
+        self.host.healed = Some((now.instant, message));
     }
 
     fn probe_received(&mut self, peer: WgPublicKey, path: PathId, payload: &[u8], now: Now) {

@@ -26,6 +26,8 @@ pub(super) struct Host {
     pub(super) static_failed: Vec<String>,
     pub(super) discovery: Vec<SocketAddr>,
     pub(super) recreated: Option<Instant>,
+    /// When somebody changed the interface last, and what was done about it.
+    pub(super) healed: Option<(Instant, String)>,
     resent: Option<Instant>,
 }
 

@@ -1,6 +1,6 @@
 //! Host problems: those of the machine and of this node's own settings.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_proto::candidate::Candidate;
 
@@ -9,8 +9,8 @@ use super::problems::{Found, some_of};
 use crate::Now;
 use crate::candidates::DropReason;
 
-/// How long a deleted interface stays worth a mention.
-const RECREATED_SHOWN: Duration = Duration::from_secs(600);
+/// How long a deleted or changed interface stays worth a mention.
+const INTERFACE_NEWS: Duration = Duration::from_secs(600);
 
 impl Mesh {
     pub(super) fn host_problems(&self, now: Now, found: &mut Found) {
@@ -49,25 +49,34 @@ impl Mesh {
                 "set net.ipv4.conf.IFACE.rp_filter to 2 (loose) there",
             );
         }
-        let recreated = self
-            .host
-            .recreated
-            .is_some_and(|at| now.instant.saturating_duration_since(at) < RECREATED_SHOWN);
-        if recreated {
-            found.info(
-                "interface_recreated",
-                format!(
-                    "somebody deleted {}; it was made again",
-                    self.settings.wireguard.interface
-                ),
-                "look for network managers that remove interfaces they do not know",
-            );
-        }
+        self.interface_problems(now, found);
         for name in &self.host.static_failed {
             found.warn(
                 "static_endpoint_unresolved",
                 format!("extraAnnouncedEndpoints: {name} has never resolved"),
                 "check the name and this node's DNS; the other endpoints are not affected",
+            );
+        }
+    }
+
+    /// What others did to the tunnel interface of late.
+    fn interface_problems(&self, now: Now, found: &mut Found) {
+        let recent = |at: Instant| now.instant.saturating_duration_since(at) < INTERFACE_NEWS;
+        let interface = &self.settings.wireguard.interface;
+        if self.host.recreated.is_some_and(recent) {
+            found.info(
+                "interface_recreated",
+                format!("somebody deleted {interface}; it was made again"),
+                "look for network managers that remove interfaces they do not know",
+            );
+        }
+        if let Some((at, what)) = &self.host.healed
+            && recent(*at)
+        {
+            found.info(
+                "interface_changed",
+                format!("{interface}: {what}"),
+                "its peers are meshd's: other programs and `wg set` must leave it alone; use externalPeers",
             );
         }
     }

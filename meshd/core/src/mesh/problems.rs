@@ -34,6 +34,7 @@ const CODES: &[&str] = &[
     "forwarding_off",
     "rp_filter",
     "interface_recreated",
+    "interface_changed",
     "static_endpoint_unresolved",
     "filter_excludes_all",
     "no_endpoints",

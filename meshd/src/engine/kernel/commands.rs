@@ -81,8 +81,9 @@ impl KernelWorker {
         if let Some(known) = self.peers.remove(&key) {
             self.forget_address(&known);
             let mut known = known;
-            let change = message::update(&spec, &message::as_shown(&known.spec));
-            self.pending.extend(change);
+            let shown = message::as_shown(&known.spec);
+            known.other_secret |= shown.preshared_key != message::as_shown(&spec).preshared_key;
+            self.pending.extend(message::update(&spec, &shown));
             known.gate = EndpointGate::new(spec.endpoint_filter.clone());
             known.spec = spec;
             self.remember(known);
@@ -173,6 +174,9 @@ impl KernelWorker {
                 path,
                 initiator: false,
             });
+        }
+        if peer.is_worth_keeping(now) {
+            return;
         }
         // The kernel forgets its own initiation when another comes: were both ends to begin at once,
         // neither would get an answer for five seconds.

@@ -1,7 +1,7 @@
 //! Reads the device and tells what changed: handshakes, endpoints, silence; and puts right what somebody
 //! else did to it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::EngineEvent;
@@ -9,7 +9,10 @@ use meshd_core::data_plane::EngineEvent;
 use super::super::counters::count;
 use super::super::silence::SilenceWatch;
 use super::reading::{PeerReading, Reading};
-use super::{FRESH, KernelWorker, message};
+use super::{KernelWorker, message};
+
+/// Between two reports of what others changed.
+const TELL_GAP: Duration = Duration::from_secs(1);
 
 impl KernelWorker {
     /// Reads and compares.
@@ -19,7 +22,6 @@ impl KernelWorker {
             Ok(reading) => {
                 self.heal_device(&reading);
                 self.compare(now, &reading);
-                self.polled = now;
             }
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => self.make_again(),
             Err(error) => tracing::warn!(%error, "the WireGuard interface cannot be read"),
@@ -28,7 +30,7 @@ impl KernelWorker {
     }
 
     pub(super) fn poll_unless_fresh(&mut self, now: Instant) {
-        if now >= self.polled + FRESH {
+        if now >= self.fresh_until {
             self.poll(now);
         }
     }
@@ -52,8 +54,7 @@ impl KernelWorker {
             && reading.listen_port == self.listen_port
             && reading.mark == self.mark;
         if !right {
-            tracing::warn!("somebody changed key, port or mark of the WireGuard interface");
-            count(&self.counters.healed);
+            self.put_right("changed key, port or mark of the interface".to_owned());
             if let Err(error) = self.configure_device() {
                 tracing::warn!(%error, "they cannot be set back");
             }
@@ -64,10 +65,20 @@ impl KernelWorker {
         self.left.clear();
         for stranger in reading.peers.keys() {
             if !self.peers.contains_key(stranger) {
-                tracing::warn!("somebody added peer {stranger}; it is removed");
-                count(&self.counters.healed);
+                self.put_right(format!("added the peer {stranger}"));
                 self.pending.push(message::remove(stranger));
             }
+        }
+    }
+
+    /// Counts what somebody did, and tells of it unless that was done a moment ago: two programs that undo
+    /// each other's work do so at every reading.
+    fn put_right(&mut self, what: String) {
+        count(&self.counters.healed);
+        let now = Instant::now();
+        if self.told_healed.is_none_or(|at| now >= at + TELL_GAP) {
+            self.told_healed = Some(now);
+            self.sink.insist(EngineEvent::InterfaceHealed(what));
         }
     }
 
@@ -83,11 +94,10 @@ impl KernelWorker {
 
     fn missing(&mut self, key: WgPublicKey) {
         if let Some(peer) = self.peers.get_mut(&key) {
-            tracing::warn!("somebody removed peer {key}; it is added again");
-            count(&self.counters.healed);
             peer.added_again();
             let endpoint = peer.in_use().map(|path| path.remote);
             self.pending.push(message::add(&peer.spec, endpoint));
+            self.put_right(format!("removed the peer {key}"));
         }
     }
 
@@ -95,11 +105,7 @@ impl KernelWorker {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        if let Some(change) = message::update(&peer.spec, shown) {
-            tracing::warn!("somebody changed peer {key}; it is set back");
-            count(&self.counters.healed);
-            self.pending.push(change);
-        }
+        let changed = message::update(&peer.spec, shown);
         let before = std::mem::replace(&mut peer.shown, shown.clone());
         if shown.rx_bytes > before.rx_bytes {
             peer.heard(now);
@@ -115,6 +121,10 @@ impl KernelWorker {
         {
             self.sink
                 .offer(EngineEvent::Unanswered { peer: key, since });
+        }
+        if let Some(change) = changed {
+            self.pending.push(change);
+            self.put_right(format!("changed the peer {key}"));
         }
         self.follow(key, shown);
         if shown.handshake > before.handshake {
@@ -158,6 +168,7 @@ impl KernelWorker {
             return;
         };
         peer.last_handshake = Some(now);
+        peer.other_secret = false;
         peer.copies.clear();
         let initiator = std::mem::take(&mut peer.dialled);
         if let Some(path) = peer.in_use() {

@@ -10,6 +10,8 @@ use super::reading::PeerReading;
 
 /// A session lives so long after its handshake (WireGuard's `REJECT_AFTER_TIME`).
 const SESSION_LIFE: Duration = Duration::from_secs(180);
+/// A session that so long nothing came through may be gone at the other end.
+const DOUBT: Duration = Duration::from_secs(5);
 /// A ping so long without an answer, and packets may go another way to look for one; longer where answers
 /// take long.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -38,6 +40,8 @@ pub(super) struct KernelPeer {
     pub(super) dialled: bool,
     /// It came with the device; nobody has doubted its session yet.
     pub(super) adopted: bool,
+    /// The preshared key is another one since the last handshake.
+    pub(super) other_secret: bool,
     hopped: Option<Instant>,
     /// The first ping that nothing came after.
     asked: Option<Instant>,
@@ -58,6 +62,7 @@ impl KernelPeer {
             silent_since: None,
             dialled: false,
             adopted: false,
+            other_secret: false,
             hopped: None,
             asked: None,
             trip: Duration::ZERO,
@@ -130,11 +135,26 @@ impl KernelPeer {
         silent && rested
     }
 
+    /// This thread could not look for so long, so neither silence nor a try of another way has lasted.
+    pub(super) fn excuse(&mut self, held_up: Duration) {
+        for since in [&mut self.asked, &mut self.hopped] {
+            *since = since.map(|at| at + held_up);
+        }
+    }
+
+    /// True if there is a session that works as far as one can tell: to begin a handshake would throw it away,
+    /// with what is on its way. A peer that lost its end begins one itself.
+    pub(super) fn is_worth_keeping(&self, now: Instant) -> bool {
+        let heard = self.last_receive.is_some_and(|at| now < at + DOUBT);
+        heard && self.has_session(now) && !self.other_secret
+    }
+
     /// Its sessions are gone, and the kernel counts from zero.
     pub(super) fn added_again(&mut self) {
         self.shown = PeerReading::default();
         self.last_handshake = None;
         self.silent_since = None;
+        self.other_secret = false;
     }
 
     pub(super) const fn state(&self) -> SessionState {
@@ -183,7 +203,26 @@ mod tests {
         peer.probe_came(at(6220));
         assert!(!peer.may_hop(at(6400)), "an answer came");
         peer.ask(at(7000));
+        peer.excuse(Duration::from_millis(50));
         assert!(!peer.may_hop(at(7500)), "answers take long here");
-        assert!(peer.may_hop(at(7901)));
+        assert!(!peer.may_hop(at(7901)), "nobody looked for a while");
+        assert!(peer.may_hop(at(7951)));
+    }
+
+    #[test]
+    fn a_session_that_works_is_not_thrown_away() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut peer = peer();
+        assert!(!peer.is_worth_keeping(at(0)), "there is none");
+        peer.last_handshake = Some(at(0));
+        peer.heard(at(10));
+        assert!(peer.is_worth_keeping(at(14)));
+        assert!(!peer.is_worth_keeping(at(15)), "silent for long");
+        peer.heard(at(16));
+        peer.other_secret = true;
+        assert!(!peer.is_worth_keeping(at(16)), "made of another secret");
+        peer.added_again();
+        assert!(!peer.is_worth_keeping(at(16)), "forgotten");
     }
 }

@@ -7,6 +7,7 @@ use mesh_proto::control::{ExplainVerdict, LinkKind, LinkState, NodeState, PeerSt
 use super::node::settings;
 use super::world::World;
 use crate::Input;
+use crate::data_plane::EngineEvent;
 use crate::mesh::{FetchedReport, PingRefusal};
 use crate::settings::ZoneSource;
 
@@ -285,4 +286,26 @@ fn a_ping_says_which_path_answered() {
     let ticket = mesh.ping("b", now).unwrap();
     let unanswered = mesh.end_ping(ticket).unwrap();
     assert_eq!((unanswered.rtt_ms, unanswered.endpoint), (None, None));
+}
+
+#[test]
+fn what_others_did_to_the_interface_is_told_for_a_while() {
+    let mut world = World::new(&[("a", None)]);
+    world.run_s(1);
+    for event in [
+        EngineEvent::InterfaceRecreated,
+        EngineEvent::InterfaceHealed("changed the peer X".to_owned()),
+    ] {
+        world.input(0, Input::Engine(event));
+    }
+    let codes = ["interface_recreated", "interface_changed"];
+    let told = |world: &World, code: &str| world.problems(0).contains(&code.to_owned());
+    for code in codes {
+        assert!(told(&world, code), "{code}");
+        assert_eq!(world.saw(0, code), 1, "{code}");
+    }
+    world.run_s(601);
+    for code in codes {
+        assert!(!told(&world, code), "{code}");
+    }
 }
