@@ -62,12 +62,8 @@ fn terminal(command: &str, text: &str) -> String {
     out + "</svg>\n"
 }
 
-#[test]
-fn six_nodes_with_a_broken_link() {
-    let Some(fixture) = Fixture::running(Plan::new(3, 2).unwrap()) else {
-        return;
-    };
-    let lab = &fixture.lab;
+/// Drops what a1 and b1 send each other.
+fn cut_link(lab: &Lab) {
     for (node, far) in [("a1", "b1"), ("b1", "a1")] {
         let far = lab.plan.node(far).unwrap().address;
         let cut = format!(
@@ -76,6 +72,37 @@ fn six_nodes_with_a_broken_link() {
         );
         lab.machine(node).unwrap().script(&cut).unwrap();
     }
+}
+
+/// The page in a browser. Where there is none the page itself was checked.
+fn screenshot(page: &Path, picture: &Path, scratch: &Path) {
+    let chromium = Command::new("chromium")
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1440,900",
+            "--virtual-time-budget=2000",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            scratch.join("profile").display()
+        ))
+        .arg(format!("--screenshot={}", picture.display()))
+        .arg(format!("file://{}", page.display()))
+        .output();
+    if chromium.is_ok_and(|output| output.status.success()) {
+        assert!(picture.metadata().unwrap().len() > 10_000);
+    }
+}
+
+#[test]
+fn six_nodes_with_a_broken_link() {
+    let Some(fixture) = Fixture::running(Plan::new(3, 2).unwrap()) else {
+        return;
+    };
+    let lab = &fixture.lab;
+    cut_link(lab);
     wait::until("the peer down", PATIENCE, || {
         let status = meshctl(lab, "a1", &["status"]);
         if status.contains("peer_down: b1") {
@@ -117,23 +144,5 @@ fn six_nodes_with_a_broken_link() {
     let page = scratch.path().join("mesh.html");
     std::fs::write(&page, html).unwrap();
     let picture = target(scratch.path(), "topology-6.png");
-    let chromium = Command::new("chromium")
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--window-size=1440,900",
-            "--virtual-time-budget=2000",
-        ])
-        .arg(format!(
-            "--user-data-dir={}",
-            scratch.path().join("profile").display()
-        ))
-        .arg(format!("--screenshot={}", picture.display()))
-        .arg(format!("file://{}", page.display()))
-        .output();
-    // Where there is no browser the page itself was checked above.
-    if chromium.is_ok_and(|output| output.status.success()) {
-        assert!(picture.metadata().unwrap().len() > 10_000);
-    }
+    screenshot(&page, &picture, scratch.path());
 }
