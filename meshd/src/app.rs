@@ -9,6 +9,7 @@ mod found_networks;
 mod foundation;
 mod leftovers;
 mod metrics;
+mod native_sockets;
 mod network_task;
 mod pings;
 mod queries;

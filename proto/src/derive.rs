@@ -65,6 +65,12 @@ impl ClusterKeys {
         expand(&self.sealing, b"member sealing", &[member.as_bytes()])
     }
 
+    /// Key of the questions between nodes of one zone.
+    #[must_use]
+    pub(crate) fn native_check_key(&self) -> Zeroizing<[u8; 32]> {
+        expand(&self.sealing, b"native check", &[])
+    }
+
     /// The WireGuard preshared key of two members; the same at both ends.
     #[must_use]
     pub fn preshared_key(&self, a: &MemberId, b: &MemberId) -> PresharedKey {

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod key;
 pub mod limits;
 pub mod mesh_address;
+pub mod native_check;
 pub mod probe;
 pub mod record;
 pub mod report;

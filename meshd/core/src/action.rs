@@ -1,5 +1,7 @@
 //! Actions: everything the core asks of the shell. Data only; carried out in order.
 
+use std::net::SocketAddr;
+
 use mesh_proto::VerifiedEnvelope;
 
 use crate::data_plane::EngineCommand;
@@ -11,6 +13,13 @@ use crate::persistent::PersistentState;
 pub enum Action {
     /// For the WireGuard engine.
     Engine(EngineCommand),
+    /// Send a check of the own zone: an unmarked datagram from the port of such checks. May get lost.
+    SendNative {
+        /// Where to.
+        to: SocketAddr,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// Bring the kernel's routes, rules and addresses to this state; the newest one wins.
     ApplyNetwork(Box<NetworkState>),
     /// Write this to disk, durably, before anything later is published.

@@ -39,6 +39,15 @@ pub enum Input {
         /// What.
         event: DiscoveryEvent,
     },
+    /// From now on, checks of the own zone can be sent and received.
+    NativeChecks,
+    /// A datagram came to the port of checks of the own zone.
+    NativeCheck {
+        /// Where from.
+        from: SocketAddr,
+        /// What; nothing is verified.
+        bytes: Vec<u8>,
+    },
     /// The data plane said something.
     Engine(EngineEvent),
     /// The configuration was read again.

@@ -15,6 +15,7 @@ mod leases;
 mod liveness;
 mod membership;
 mod names;
+mod native_checks;
 mod outbox;
 mod path_size;
 mod paths;
@@ -63,6 +64,7 @@ use self::budget::Budgets;
 use self::host::Host;
 use self::membership::Membership;
 use self::names::Names;
+use self::native_checks::NativeChecks;
 use self::outbox::Outbox;
 use self::paths::Sources;
 use self::peer::Peer;
@@ -122,6 +124,7 @@ pub struct Mesh {
     reporter: Reporter,
     reflexive: Reflexive,
     pings: Pings,
+    native: NativeChecks,
     clocks: Clocks,
     /// Peers by WireGuard key: members across a boundary, members on their way out, external ones.
     peers: BTreeMap<WgPublicKey, Peer>,
@@ -175,6 +178,7 @@ impl Mesh {
             reporter: Reporter::new(start.cache.report_sequence),
             reflexive: Reflexive::default(),
             pings: Pings::default(),
+            native: NativeChecks::default(),
             clocks: Clocks::default(),
             peers: BTreeMap::new(),
             kept: BTreeSet::new(),
@@ -232,6 +236,8 @@ impl Mesh {
                     self.recompute(now);
                 }
             }
+            Input::NativeChecks => self.start_native_checks(now),
+            Input::NativeCheck { from, bytes } => self.native_check_received(from, &bytes, now),
             Input::Persisted(result) => self.host.persist_error = result.err(),
             Input::ZoneFile(zone) => {
                 self.host.zone_file = Some(zone);
@@ -343,8 +349,7 @@ impl Mesh {
     /// `meshctl showconf`, or with a name `showconf --as-peer NAME`: what that external peer has to
     /// configure. None if there is no such peer.
     #[must_use]
-    pub fn showconf(&self, as_peer: Option<&str>, now: Now) -> Option<ShowConf> {
-        let _ = now;
+    pub fn showconf(&self, as_peer: Option<&str>, _: Now) -> Option<ShowConf> {
         self.build_showconf(as_peer)
     }
 
@@ -369,6 +374,7 @@ impl Mesh {
                 self.timers
                     .set(Timer::Sessions, Some(now.instant + SESSIONS_INTERVAL));
             }
+            Timer::NativeChecks => self.check_zone(now),
             Timer::Housekeeping => self.keep_house(now),
         }
     }
@@ -387,11 +393,5 @@ impl Mesh {
 
     fn arm_stun(&mut self) {
         self.timers.set(Timer::Stun, self.reflexive.next_due());
-    }
-
-    fn resend_network(&mut self) {
-        if let Some(network) = self.network.clone() {
-            self.out.act(Action::ApplyNetwork(Box::new(network)));
-        }
     }
 }

@@ -239,6 +239,14 @@ pub const STUN_RETRY: Duration = Duration::from_millis(500);
 /// A reflexive address that no server confirmed for this long is not advertised any more.
 pub const REFLEXIVE_LIFETIME: Duration = Duration::from_secs(120);
 
+/// Between two questions to a member of the own zone that answers, whether it does without a tunnel. A zone of
+/// 1,000 costs 17 questions of 150 bytes a second.
+pub const NATIVE_CHECK_EVERY: Duration = Duration::from_secs(60);
+/// The same while one is not answered, until it counts as silent.
+pub const NATIVE_CHECK_RETRY: Duration = Duration::from_secs(4);
+/// How often it is looked who is due.
+pub const NATIVE_CHECK_TICK: Duration = Duration::from_secs(1);
+
 /// A lease over for this long, with a dead data plane, removes a member.
 pub const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// A node that was not awake for so long takes what it knew of paths for old. Less is a busy host.

@@ -15,6 +15,7 @@ use super::disk::Disk;
 use super::footing::Footing;
 use super::leftovers::Leftovers;
 use super::metrics::{Metrics, MetricsRequest};
+use super::native_sockets::NativeSockets;
 use super::queries::{Queries, ReadyTopology};
 use super::service_manager::Watchdog;
 use super::signals::{Signal, Signals};
@@ -65,6 +66,7 @@ pub(super) struct EventLoop {
     pub(super) metrics: Metrics,
     pub(super) footing: Footing,
     pub(super) events: EventLog,
+    pub(super) native: NativeSockets,
     /// Counts changes of the host's network, for those who want to try again then.
     pub(super) network_changes: watch::Sender<u64>,
     /// Actions from before the loop began.
@@ -197,6 +199,7 @@ impl EventLoop {
     fn carry_out_one(&mut self, action: Action) {
         match action {
             Action::Engine(command) => self.engine.send(command),
+            Action::SendNative { to, bytes } => self.native.send(to, &bytes),
             Action::ApplyNetwork(state) => {
                 self.engine.set_mtu(state.mtu);
                 let state = self.leftovers.join(*state);

@@ -19,6 +19,7 @@ use super::footing::Footing;
 use super::found_networks::Found;
 use super::foundation::{Foundation, fail_closed};
 use super::metrics::{self, Metrics, MetricsRequest};
+use super::native_sockets::NativeSockets;
 use super::network_task::NetworkTask;
 use super::queries::Queries;
 use super::reload::{self, Hangup};
@@ -64,8 +65,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let changes = netlink.monitor()?;
     let mut mesh = foundation.mesh(settings.clone())?;
     let footing = first_inputs(&mut mesh, &config, &found, &netlink).await?;
-    let (engine_events, engine_receiver) = mpsc::channel(ENGINE_QUEUE);
-    let engine = start_engine(&settings, &foundation, &config, engine_events)?;
+    let (engine, engine_receiver) = start_engine(&settings, &foundation, &config)?;
     let (network, leftovers, pending) = fail_closed(&mut mesh, &engine, &netlink).await;
 
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
@@ -77,9 +77,10 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen, found);
     let disk = Disk::start(foundation.state, discovery.clone(), inputs.clone());
     let current = (config, foundation.secret);
-    let reloading = reload::listen(path.to_owned(), current, watching, inputs, hangup);
+    let reloading = reload::listen(path.to_owned(), current, watching, inputs.clone(), hangup);
 
     let event_loop = EventLoop {
+        native: start_native(&mut mesh, &settings, &inputs),
         mesh,
         engine,
         disk,
@@ -125,20 +126,34 @@ fn start_engine(
     settings: &Settings,
     foundation: &Foundation,
     config: &Config,
-    events: mpsc::Sender<EngineEvent>,
-) -> Result<Engine, EngineError> {
+) -> Result<(Engine, mpsc::Receiver<EngineEvent>), EngineError> {
+    let (events, receiver) = mpsc::channel(ENGINE_QUEUE);
     let engine_config = foundation.engine_config(config);
-    match settings.wireguard.backend {
+    let engine = match settings.wireguard.backend {
         BackendKind::Kernel => {
             let engine = Engine::start_kernel(engine_config, foundation.adopts, events)?;
             foundation.remember_device(config);
-            Ok(engine)
+            engine
         }
         BackendKind::Userspace => {
             remove_kernel_device(&engine_config);
-            Engine::start(engine_config, events)
+            Engine::start(engine_config, events)?
         }
+    };
+    Ok((engine, receiver))
+}
+
+/// The sockets that members of the own zone are checked with; the mesh does so if there are any.
+fn start_native(
+    mesh: &mut Mesh,
+    settings: &Settings,
+    inputs: &mpsc::Sender<Input>,
+) -> NativeSockets {
+    let sockets = NativeSockets::open(settings.wireguard.listen_port, inputs);
+    if sockets.any() {
+        mesh.handle_input(Input::NativeChecks, now());
     }
+    sockets
 }
 
 fn listen() -> std::io::Result<(Signals, Hangup)> {

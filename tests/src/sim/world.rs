@@ -304,6 +304,8 @@ impl World {
                 let tick = self.nodes[node].tick(self.now);
                 self.nodes[node].engine.command(command, tick);
             }
+            // The simulator has no networks inside zones.
+            Action::SendNative { .. } => {}
             Action::ApplyNetwork(network) => {
                 self.nodes[node].network = Some(*network);
                 self.checks.network(self.now, &self.nodes[node]);

@@ -135,7 +135,7 @@ impl Mesh {
 
     /// The own zone; until its source is read, the one of the record before the restart. Rules do not
     /// move a node that has lost all its addresses for a moment.
-    fn own_zone(&self) -> Option<String> {
+    pub(super) fn own_zone(&self) -> Option<String> {
         let homeless =
             matches!(self.settings.zone, ZoneSource::Rules(_)) && self.own_addresses.is_empty();
         if (homeless || !self.zone_known())

@@ -26,6 +26,7 @@ const CODES: &[&str] = &[
     "alone",
     "same_name",
     "zone_missing",
+    "zone_split",
     "reload_refused",
     "zone_file_refused",
     "reconcile_failed",
@@ -94,6 +95,7 @@ impl Mesh {
         self.membership_problems(now, &mut found);
         self.rotation_problems(&mut found);
         self.naming_problems(&mut found);
+        self.zone_problems(&mut found);
         self.host_problems(now, &mut found);
         self.filter_problems(&mut found);
         self.peer_problems(&mut found);

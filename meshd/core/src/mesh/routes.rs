@@ -146,6 +146,13 @@ impl Mesh {
             self.out.act(Action::ApplyNetwork(Box::new(plan)));
         }
     }
+
+    /// The state that is wanted, once more: what the kernel has is not it.
+    pub(super) fn resend_network(&mut self) {
+        if let Some(network) = self.network.clone() {
+            self.out.act(Action::ApplyNetwork(Box::new(network)));
+        }
+    }
 }
 
 /// Every address of this host, ignored interfaces included.

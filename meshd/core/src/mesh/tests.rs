@@ -8,6 +8,7 @@ mod engine;
 mod floods;
 mod joining;
 mod members;
+mod native_checks;
 mod node;
 mod path_size;
 mod paths;

@@ -15,6 +15,7 @@ pub(super) enum Timer {
     Stun,
     Report,
     Sessions,
+    NativeChecks,
     Housekeeping,
     Peer(WgPublicKey),
 }
@@ -29,6 +30,7 @@ impl Timer {
             Self::Stun => "stun",
             Self::Report => "report",
             Self::Sessions => "sessions",
+            Self::NativeChecks => "native_checks",
             Self::Housekeeping => "housekeeping",
             Self::Peer(_) => "peer",
         }

@@ -106,6 +106,8 @@ pub(super) struct Node {
     pub(super) published: Option<VerifiedEnvelope>,
     pub(super) published_too: Vec<VerifiedEnvelope>,
     pub(super) report: Option<VerifiedEnvelope>,
+    /// Checks of its zone that nobody delivered yet.
+    pub(super) native: Vec<(SocketAddr, Vec<u8>)>,
     pub(super) stopped: bool,
     pub(super) events: Vec<Event>,
     /// What the zone and the sessions live by; grows with each start.
@@ -145,6 +147,7 @@ impl Node {
             published: None,
             published_too: Vec::new(),
             report: None,
+            native: Vec::new(),
             stopped: false,
             events: Vec::new(),
             starts: 0,

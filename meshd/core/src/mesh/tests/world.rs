@@ -336,6 +336,7 @@ impl World {
                     node.first_network.get_or_insert_with(|| (*network).clone());
                     node.network = *network;
                 }
+                Action::SendNative { to, bytes } => node.native.push((to, bytes)),
                 Action::Persist(state) => node.disk = *state,
                 Action::Publish(envelope) => {
                     let used = node.disk.record_sequence;
