@@ -162,6 +162,12 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// Print the manual page, or write that of every command
+    Man {
+        /// Write meshctl.1 and a page for each command into this directory; created if missing
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
     /// Versions of meshctl and of the running meshd
     Version,
 }

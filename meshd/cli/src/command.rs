@@ -10,6 +10,7 @@ mod filter;
 mod leave;
 mod members;
 mod netcheck;
+mod pages;
 mod paths;
 mod peers;
 mod ping;
@@ -118,6 +119,7 @@ fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
         Command::Showconf { as_peer } => showconf::run(session, as_peer.as_deref()),
         Command::Leave { yes } => leave::run(session, *yes),
         Command::Completions { shell } => completions::run(*shell),
+        Command::Man { to } => pages::run(to.as_deref()),
         Command::Version => version::run(session),
     }?;
     Ok(Exit::Ok)
