@@ -7,6 +7,7 @@ pub mod fairness;
 pub mod lab;
 pub mod recovery;
 pub mod scale;
+pub mod schema;
 pub mod sim;
 pub mod soak;
 pub mod throughput;
