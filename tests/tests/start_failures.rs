@@ -105,6 +105,16 @@ fn refuses_to_start_without_what_it_needs_from_the_host() {
     drop(socket);
 
     machine
+        .script("ip link add mesh0 type veth peer name other0")
+        .unwrap();
+    assert_refused(
+        &run_to_end(meshd(lab, &json!({})), SOON).unwrap(),
+        2,
+        &["mesh0", "wireguard.interface"],
+    );
+    machine.script("ip link delete mesh0").unwrap();
+
+    machine
         .script("mkdir /run/dev; mount --bind /run/dev /dev/net")
         .unwrap();
     assert_refused(

@@ -137,7 +137,8 @@ impl Check {
     }
 }
 
-/// Pings the peers of this node, several at once; in the order of `peers`.
+/// Pings the peers of this node, several at once; in the order of `peers`. Who answers is known when causes are
+/// looked for: what meshd thought a moment before may be over.
 fn ping_all(session: &Session, known: &Known) -> Vec<Check> {
     let peers: Vec<&Peer> = known.peers.peers.iter().collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -145,20 +146,56 @@ fn ping_all(session: &Session, known: &Known) -> Vec<Check> {
     thread::scope(|scope| {
         for _ in 0..MAX_WORKERS.min(peers.len()) {
             scope.spawn(|| {
-                while let Some(peer) = peers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(peer) = peers.get(index) else { return };
                     let check = ping(session, known, peer);
                     let number = done.fetch_add(1, Ordering::Relaxed) + 1;
                     progress(session, number, peers.len(), &check);
                     if let Ok(mut results) = results.lock() {
-                        results.insert(check.name.clone(), check);
+                        results.insert(index, check);
                     }
                 }
             });
         }
     });
-    results
-        .into_inner()
-        .map_or_else(|_| Vec::new(), |results| results.into_values().collect())
+    let results: BTreeMap<usize, Check> = results.into_inner().unwrap_or_default();
+    let answering = results
+        .values()
+        .filter(|check| check.outcome == Outcome::Ok)
+        .count();
+    let status = Status {
+        peers_up: answering,
+        ..known.status.clone()
+    };
+    let checked = results
+        .into_iter()
+        .map(|(index, check)| match check.outcome {
+            Outcome::Failed => diagnose(session, (&status, &known.members), peers[index], check),
+            _ => check,
+        });
+    checked.collect()
+}
+
+/// Adds cause and remedy to a failed ping.
+fn diagnose(
+    session: &Session,
+    (status, members): (&Status, &Members),
+    peer: &Peer,
+    mut check: Check,
+) -> Check {
+    let paths = session
+        .client
+        .get::<Paths>(&format!("/v1/paths/{}", segment(&peer.name)));
+    let (cause, remedy) = match paths {
+        Ok(paths) => cause::of(status, members, peer, &paths),
+        Err(error) => (
+            check.cause.take().unwrap_or_else(|| error.to_string()),
+            "see `meshctl events`".to_owned(),
+        ),
+    };
+    (check.cause, check.remedy) = (Some(cause), Some(remedy));
+    check
 }
 
 fn progress(session: &Session, number: usize, all: usize, check: &Check) {
@@ -173,6 +210,7 @@ fn line(check: &Check) -> String {
     }
 }
 
+/// One peer. A failure has no cause yet but the words of meshd, if it refused.
 fn ping(session: &Session, known: &Known, peer: &Peer) -> Check {
     let name = format!("tunnel {} – {}", known.status.node, peer.name);
     if peer.id.is_none() {
@@ -187,22 +225,12 @@ fn ping(session: &Session, known: &Known, peer: &Peer) -> Check {
             Err(failure) => refusal = Some(failure.to_string()),
         }
     }
-    let paths = session
-        .client
-        .get::<Paths>(&format!("/v1/paths/{}", segment(&peer.name)));
-    let (cause, remedy) = match (paths, refusal) {
-        (Ok(paths), _) => cause::of(&known.status, &known.members, peer, &paths),
-        (Err(error), refusal) => (
-            refusal.unwrap_or_else(|| error.to_string()),
-            "see `meshctl events`".to_owned(),
-        ),
-    };
     Check {
         name,
         outcome: Outcome::Failed,
         rtt_ms: None,
-        cause: Some(cause),
-        remedy: Some(remedy),
+        cause: refusal,
+        remedy: None,
     }
 }
 

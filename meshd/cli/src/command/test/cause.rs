@@ -43,7 +43,25 @@ pub(super) fn of(
             "`meshctl filter test` shows what filters.peerEndpoints does to them".to_owned(),
         );
     }
+    let alive = |path: &&&Path| path.in_use && path.state == PathState::Good;
+    if let Some(path) = usable.iter().find(alive) {
+        return lossy(name, path);
+    }
     silent(status, name, &usable)
+}
+
+/// The tunnel is up, and the pings were lost all the same.
+fn lossy(name: &str, path: &Path) -> (String, String) {
+    let loss = path.loss_percent.map_or_else(String::new, |loss| {
+        format!(", {loss} % of its last probes lost")
+    });
+    (
+        format!(
+            "the tunnel is up by {}{loss}, but no ping was answered: packets get lost on the way, or {name} is overloaded",
+            path.endpoint
+        ),
+        format!("try again; `meshctl paths {name}` shows the loss of every path"),
+    )
 }
 
 /// Endpoints that could be used, and none answers.

@@ -43,6 +43,8 @@ fn every_cause_is_told_from_the_others() {
     assert!(nat.contains("NAT on both sides"), "{nat}");
     assert!(words(|s, _, _| s.peers_up = 0).contains("no peer at all"));
     assert!(words(|_, _, _| ()).contains("alive by discovery"));
+    let lossy = words(|_, _, p| (p.paths[0].in_use, p.paths[0].state) = (true, PathState::Good));
+    assert!(lossy.contains("the tunnel is up by"), "{lossy}");
 }
 
 fn document() -> Tests {
