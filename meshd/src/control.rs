@@ -2,7 +2,7 @@
 //!
 //! It knows routes, bounds and the socket file. It knows nothing of the mesh: every request becomes a
 //! [`ControlRequest`] with a channel for the answer. Who may connect is decided by the socket's mode
-//! (0660: root and the socket's group), for reading and for `leave` alike. Over TCP there is reading only:
+//! (0660: root and the socket's group), for reading and for changes alike. Over TCP there is reading only:
 //! see `remote`.
 
 mod event_log;
@@ -19,8 +19,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mesh_proto::VerifiedEnvelope;
 use mesh_proto::control::{
-    Explain, Left, Members, Paths, Peers, Pinged, ShowConf, Status, Topology,
+    Explain, Left, Members, Paths, Peers, Pinged, RemovedMembers, ShowConf, Status, Topology,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -82,6 +83,15 @@ pub enum ControlRequest {
         as_peer: Option<String>,
         /// Where the answer goes.
         reply: Reply<ShowConf>,
+    },
+    /// `GET /v1/removals`.
+    Removals(Reply<RemovedMembers>),
+    /// `POST /v1/remove`: the administrator's list of removed members.
+    Remove {
+        /// The list, once for each cluster secret; signatures are checked, by whom is not.
+        list: Vec<VerifiedEnvelope>,
+        /// Where the answer goes.
+        reply: Reply<RemovedMembers>,
     },
     /// `POST /v1/leave`: publish a signed leave, answer, then stop the daemon.
     Leave(Reply<Left>),

@@ -1,8 +1,8 @@
 //! Client of the discovery servers: watches every server, keeps this node's envelope stored at all of
 //! them, fetches reports. It decides nothing about members; everything verified goes to the core.
 //!
-//! Per server one task watches, and for each cluster key one keeps the record stored and one stores reports. They
-//! share a `session::Session` that lasts as long as the watch stream does. One server's trouble
+//! Per server one task watches, and for each cluster key one keeps the record stored, one stores reports and one the
+//! administrator's removals. They share a `session::Session` that lasts as long as the watch stream does. One server's trouble
 //! never delays another.
 
 mod backoff;
@@ -80,13 +80,41 @@ struct Shared {
 
 type Envelopes = channel::Sender<Option<VerifiedEnvelope>>;
 
+/// What is to be stored under one cluster id.
+#[derive(Debug)]
+struct Stored {
+    /// Or leave.
+    record: Envelopes,
+    report: Envelopes,
+    removals: Envelopes,
+}
+
+impl Stored {
+    fn new() -> Self {
+        let slot = || channel::channel(None).0;
+        Self {
+            record: slot(),
+            report: slot(),
+            removals: slot(),
+        }
+    }
+
+    const fn slots(&self) -> [(Slot, &Envelopes); 3] {
+        [
+            (Slot::Record, &self.record),
+            (Slot::Report, &self.report),
+            (Slot::Removals, &self.removals),
+        ]
+    }
+}
+
 /// The tasks for one set of keys.
 #[derive(Debug)]
 struct Running {
     keys: Arc<Vec<ClusterKeys>>,
     sessions: Vec<channel::Receiver<Option<Arc<Session>>>>,
-    /// What is to be stored under each cluster id: a record or leave, and a report.
-    stored: BTreeMap<ClusterId, (Envelopes, Envelopes)>,
+    /// What is to be stored under each cluster id.
+    stored: BTreeMap<ClusterId, Stored>,
     retry: channel::Sender<u64>,
     cancel: CancellationToken,
     tasks: TaskTracker,
@@ -146,10 +174,8 @@ impl Running {
         let (retry, retry_seen) = channel::channel(0);
         let cancel = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let slot = || channel::channel(None).0;
         let ids = config.keys.iter().map(ClusterKeys::cluster_id);
-        let stored: BTreeMap<_, (Envelopes, Envelopes)> =
-            ids.map(|id| (id, (slot(), slot()))).collect();
+        let stored: BTreeMap<_, _> = ids.map(|id| (id, Stored::new())).collect();
         let mut sessions = Vec::new();
         for (index, url) in config.servers.iter().enumerate() {
             let server = Server {
@@ -164,10 +190,7 @@ impl Running {
             };
             let names = addresses.server(index, url.clone(), config.cache.clone());
             let (session, session_seen) = channel::channel(None);
-            let sources = stored
-                .values()
-                .flat_map(|(record, report)| [(Slot::Record, record), (Slot::Report, report)]);
-            for (slot, source) in sources {
+            for (slot, source) in stored.values().flat_map(Stored::slots) {
                 let publisher = Publisher::new(
                     server.clone(),
                     slot,
@@ -211,15 +234,22 @@ impl DiscoveryClient {
     /// at a quarter of the lease. The newest one of each cluster id wins; one of a cluster whose keys are
     /// not here is dropped.
     pub fn publish(&self, envelope: VerifiedEnvelope) {
-        if let Some((record, _)) = self.running().stored.get(&envelope.cluster()) {
-            record.send_replace(Some(envelope));
+        if let Some(stored) = self.running().stored.get(&envelope.cluster()) {
+            stored.record.send_replace(Some(envelope));
         }
     }
 
     /// Stores this report once at every server, likewise.
     pub fn publish_report(&self, envelope: VerifiedEnvelope) {
-        if let Some((_, report)) = self.running().stored.get(&envelope.cluster()) {
-            report.send_replace(Some(envelope));
+        if let Some(stored) = self.running().stored.get(&envelope.cluster()) {
+            stored.report.send_replace(Some(envelope));
+        }
+    }
+
+    /// Stores this list of removals once at every server, likewise.
+    pub fn publish_removals(&self, list: VerifiedEnvelope) {
+        if let Some(stored) = self.running().stored.get(&list.cluster()) {
+            stored.removals.send_replace(Some(list));
         }
     }
 

@@ -3,6 +3,7 @@
 //! HTTP over the Unix socket; every answer carries `version` ([`CONTROL_VERSION`]). Fields are only
 //! ever added. Times are RFC 3339, null when unknown.
 
+mod changes;
 mod events;
 mod explain;
 mod ping;
@@ -18,6 +19,7 @@ use crate::ids::{ClusterId, MemberId};
 use crate::key::WgPublicKey;
 use crate::record::BackendKind;
 
+pub use changes::{Left, Remove, RemovedMember, RemovedMembers};
 pub use events::{EventCost, EventLevel, EventRecord, Events};
 pub use explain::{Explain, ExplainVerdict};
 pub use ping::Pinged;
@@ -272,6 +274,8 @@ pub enum NodeState {
     Stale,
     /// Known only from the disk cache.
     Unknown,
+    /// Removed by the administrator; in `members` only.
+    Removed,
 }
 
 /// One node.
@@ -376,16 +380,6 @@ pub struct MemberStatus {
     pub mesh_address: Ipv6Addr,
     /// True if this node tunnels to it.
     pub tunnel: bool,
-}
-
-/// `POST /v1/leave`: the daemon published that this node leaves for good, and stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
-    /// [`CONTROL_VERSION`].
-    pub version: u32,
-    /// True if a discovery server confirmed it; otherwise only connected peers heard of it, through their
-    /// tunnels, and the others forget this node when its lease is over for an hour.
-    pub published: bool,
 }
 
 /// Error body of the control API: status 4xx or 5xx.

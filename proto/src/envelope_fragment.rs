@@ -1,9 +1,9 @@
-//! Envelope fragment: a piece of the sender's own envelope, on its way through a tunnel. Beside probes
+//! Envelope fragment: a piece of the sender's own envelope, or of the removals, on its way through a tunnel. Beside probes
 //! on their port, so that news reach connected peers when no server can be reached. The session
 //! authenticates the packet, the envelope's own signature what it says. No reassembly here.
 //!
 //! ```text
-//! magic u32 | version u8 | type u8 = 2 | index u8 | count u8 | sequence u64 | 1 to 1,000 bytes
+//! magic u32 | version u8 | type u8 = 2 or 3 | index u8 | count u8 | sequence u64 | 1 to 1,000 bytes
 //! ```
 
 use std::net::Ipv6Addr;
@@ -17,12 +17,23 @@ pub const FRAGMENT_BYTES: usize = 1000;
 /// Fragments of the largest envelope.
 pub const MAX_FRAGMENTS: usize = MAX_ENVELOPE_BYTES.div_ceil(FRAGMENT_BYTES);
 
-const TYPE: u8 = 2;
 const HEADER_BYTES: usize = 16;
+
+/// Whose envelope it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Subject {
+    /// The sender's own: its record or leave.
+    Own = 2,
+    /// The administrator's: who is removed.
+    Removals = 3,
+}
 
 /// One piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EnvelopeFragment<'a> {
+    /// What it is a piece of; pieces of different ones do not belong together.
+    pub subject: Subject,
     /// Sequence of the envelope; pieces of different ones do not belong together.
     pub sequence: Sequence,
     /// Which piece, below `count`.
@@ -35,11 +46,16 @@ pub struct EnvelopeFragment<'a> {
 
 impl<'a> EnvelopeFragment<'a> {
     /// The pieces of an encoded envelope, in order; none if it is empty or too large.
-    pub fn all(sequence: Sequence, envelope: &'a [u8]) -> impl Iterator<Item = Self> {
+    pub fn all(
+        subject: Subject,
+        sequence: Sequence,
+        envelope: &'a [u8],
+    ) -> impl Iterator<Item = Self> {
         let count = envelope.len().div_ceil(FRAGMENT_BYTES);
         let fits = envelope.len() <= MAX_ENVELOPE_BYTES;
         let pieces = envelope.chunks(FRAGMENT_BYTES).filter(move |_| fits);
         (0..=u8::MAX).zip(pieces).map(move |(index, bytes)| Self {
+            subject,
             sequence,
             index,
             count: u8::try_from(count).unwrap_or(u8::MAX),
@@ -51,9 +67,12 @@ impl<'a> EnvelopeFragment<'a> {
     #[must_use]
     pub fn decode(payload: &'a [u8]) -> Option<Self> {
         let (header, bytes) = payload.split_first_chunk::<HEADER_BYTES>()?;
-        if header[..4] != MAGIC.to_be_bytes() || header[4] != VERSION || header[5] != TYPE {
+        if header[..4] != MAGIC.to_be_bytes() || header[4] != VERSION {
             return None;
         }
+        let subject = [Subject::Own, Subject::Removals]
+            .into_iter()
+            .find(|subject| *subject as u8 == header[5])?;
         let (index, count) = (header[6], header[7]);
         let is_last = usize::from(index) + 1 == usize::from(count);
         let length_is_right = if is_last {
@@ -62,6 +81,7 @@ impl<'a> EnvelopeFragment<'a> {
             bytes.len() == FRAGMENT_BYTES
         };
         (index < count && usize::from(count) <= MAX_FRAGMENTS && length_is_right).then(|| Self {
+            subject,
             sequence: Sequence(u64::from_be_bytes([
                 header[8], header[9], header[10], header[11], header[12], header[13], header[14],
                 header[15],
@@ -77,7 +97,7 @@ impl<'a> EnvelopeFragment<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
         out.extend_from_slice(&MAGIC.to_be_bytes());
-        out.extend_from_slice(&[VERSION, TYPE, self.index, self.count]);
+        out.extend_from_slice(&[VERSION, self.subject as u8, self.index, self.count]);
         out.extend_from_slice(&self.sequence.0.to_be_bytes());
         out.extend_from_slice(self.bytes);
         out
@@ -101,7 +121,9 @@ mod tests {
         let envelope: Vec<u8> = (0..2500_u32).map(|n| n as u8).collect();
         let (here, there) = (Ipv6Addr::LOCALHOST, "fd00::1".parse().unwrap());
         let mut joined = Vec::new();
-        for (index, piece) in EnvelopeFragment::all(Sequence(9), &envelope).enumerate() {
+        for (index, piece) in
+            EnvelopeFragment::all(Subject::Own, Sequence(9), &envelope).enumerate()
+        {
             let packet = piece.packet(here, there);
             assert!(packet.len() <= 1280);
             let payload = probe_payload(&packet, here, there).unwrap();
@@ -112,9 +134,12 @@ mod tests {
         }
         assert_eq!(joined, envelope);
         let large = vec![0; MAX_ENVELOPE_BYTES + 1];
-        assert_eq!(EnvelopeFragment::all(Sequence(9), &large).count(), 0);
         assert_eq!(
-            EnvelopeFragment::all(Sequence(9), &large[1..]).count(),
+            EnvelopeFragment::all(Subject::Own, Sequence(9), &large).count(),
+            0
+        );
+        assert_eq!(
+            EnvelopeFragment::all(Subject::Own, Sequence(9), &large[1..]).count(),
             MAX_FRAGMENTS
         );
     }
@@ -122,14 +147,15 @@ mod tests {
     #[test]
     fn wrong_forms_are_refused() {
         let whole = EnvelopeFragment {
+            subject: Subject::Removals,
             sequence: Sequence(1),
             index: 0,
             count: 2,
             bytes: &[7; FRAGMENT_BYTES],
         };
         let good = whole.encode();
-        assert!(EnvelopeFragment::decode(&good).is_some());
-        for (at, value) in [(0, 0), (4, 9), (5, 0), (6, 2), (7, 0), (7, 255)] {
+        assert_eq!(EnvelopeFragment::decode(&good), Some(whole));
+        for (at, value) in [(0, 0), (4, 9), (5, 0), (5, 4), (6, 2), (7, 0), (7, 255)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert_eq!(EnvelopeFragment::decode(&bad), None, "{at}");

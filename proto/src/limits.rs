@@ -18,3 +18,5 @@ pub const MAX_ENVELOPE_BYTES: usize = MAX_CIPHERTEXT_BYTES + 256;
 pub const MAX_REPORT_PEERS: usize = 512;
 /// Secrets one cluster secret file may hold (one writes, the others read during a rotation).
 pub const MAX_SECRETS: usize = 4;
+/// Members one list of removals may name; with names of the greatest length it still fits an envelope.
+pub const MAX_REMOVALS: usize = 64;

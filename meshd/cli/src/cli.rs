@@ -145,6 +145,9 @@ pub(crate) enum Command {
     /// Cluster secret and cluster id
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Remove members for good; needs the admin key
+    #[command(subcommand)]
+    Member(MemberCommand),
     /// The WireGuard configuration of this node or of a stock peer, private keys left out
     Showconf {
         /// Print what this external peer has to configure to reach this node
@@ -308,4 +311,28 @@ pub(crate) enum ClusterCommand {
         #[arg(default_value = DEFAULT_SECRET)]
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Remove a member for good: stolen, lost or dismissed, whatever it goes on publishing
+    ///
+    /// Every node drops it as soon as it hears of it, from discovery or through a tunnel. Whoever has its
+    /// disk still has the cluster secret: replace that afterwards (`cluster rotate`).
+    Remove(MemberChange),
+    /// Lift the removal of a member
+    Restore(MemberChange),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemberChange {
+    /// Name or id
+    #[arg(value_name = "NAME|ID", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) member: String,
+    /// The admin key, as `cluster init` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_key: PathBuf,
+    /// The secret file in force
+    #[arg(long, default_value = DEFAULT_SECRET, value_name = "FILE")]
+    pub(crate) secret: PathBuf,
 }

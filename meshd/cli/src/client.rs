@@ -13,6 +13,7 @@ use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use mesh_proto::control::ControlError;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -74,12 +75,23 @@ impl Client {
 
     /// `GET` of a document.
     pub(crate) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Failure> {
-        self.call(Method::GET, target)
+        self.call(Method::GET, target, String::new())
     }
 
     /// `POST` without a body.
     pub(crate) fn post<T: DeserializeOwned>(&self, target: &str) -> Result<T, Failure> {
-        self.call(Method::POST, target)
+        self.call(Method::POST, target, String::new())
+    }
+
+    /// `POST` of a document.
+    pub(crate) fn post_document<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        document: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_string(document);
+        let body = body.map_err(|error| Failure::Protocol(error.to_string()))?;
+        self.call(Method::POST, target, body)
     }
 
     /// `GET` of lines without end: each goes to `line` as it comes. Returns when the daemon ends
@@ -90,7 +102,7 @@ impl Client {
         mut line: impl FnMut(&str) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         self.runtime()?.block_on(async {
-            let response = self.open(Method::GET, target).await?;
+            let response = self.open(Method::GET, target, String::new()).await?;
             let status = response.status();
             if !status.is_success() {
                 let body = read(&self.place, response).await?;
@@ -124,10 +136,17 @@ impl Client {
             .map_err(Failure::file("start the runtime for", &self.place))
     }
 
-    fn call<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, Failure> {
+    fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: String,
+    ) -> Result<T, Failure> {
         let (status, body) = self
             .runtime()?
-            .block_on(async { tokio::time::timeout(TIMEOUT, self.exchange(method, target)).await })
+            .block_on(async {
+                tokio::time::timeout(TIMEOUT, self.exchange(method, target, body)).await
+            })
             .map_err(|_| {
                 let why = format!("waited {} s", TIMEOUT.as_secs());
                 Failure::no_answer(&self.place, &why)
@@ -154,26 +173,35 @@ impl Client {
         &self,
         method: Method,
         target: &str,
+        body: String,
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let response = self.open(method, target).await?;
+        let response = self.open(method, target, body).await?;
         let status = response.status();
         Ok((status, read(&self.place, response).await?))
     }
 
-    async fn open(&self, method: Method, target: &str) -> Result<Response<Incoming>, Failure> {
-        let request = Request::builder()
+    async fn open(
+        &self,
+        method: Method,
+        target: &str,
+        body: String,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::builder()
             .method(method)
             .uri(target)
             .header("host", "meshd");
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
         let Some(remote) = &self.remote else {
             let connected = UnixStream::connect(&self.place).await;
             let stream = connected.map_err(|error| Failure::connect(&self.place, &error))?;
-            return self.send(stream, request).await;
+            return self.send(stream, request, body).await;
         };
         let connected = TcpStream::connect(remote.address).await;
         let stream = connected.map_err(|error| Failure::connect_remote(remote.address, &error))?;
         let token = format!("Bearer {}", *remote.token);
-        self.send(stream, request.header("authorization", token))
+        self.send(stream, request.header("authorization", token), body)
             .await
     }
 
@@ -181,6 +209,7 @@ impl Client {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         request: Builder,
+        body: String,
     ) -> Result<Response<Incoming>, Failure> {
         let lost = |error: hyper::Error| Failure::no_answer(&self.place, &error.to_string());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -189,7 +218,7 @@ impl Client {
         // Its errors reach the request as well.
         tokio::spawn(connection);
         let request = request
-            .body(String::new())
+            .body(body)
             .map_err(|error| Failure::Usage(format!("cannot ask for this: {error}")))?;
         sender.send_request(request).await.map_err(lost)
     }

@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod filter;
 mod leave;
+mod member;
 mod members;
 mod netcheck;
 mod pages;
@@ -27,7 +28,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::{Cli, ClusterCommand, Command, ConfigCommand, DebugCommand, FilterCommand};
+use crate::cli::{
+    Cli, ClusterCommand, Command, ConfigCommand, DebugCommand, FilterCommand, MemberCommand,
+};
 use crate::client::Client;
 use crate::clock;
 use crate::exit::Exit;
@@ -116,6 +119,8 @@ fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
             cluster::rotate(session, file, *finish)
         }
         Command::Cluster(ClusterCommand::Id { file }) => cluster::id(session, file),
+        Command::Member(MemberCommand::Remove(change)) => member::remove(session, change),
+        Command::Member(MemberCommand::Restore(change)) => member::restore(session, change),
         Command::Showconf { as_peer } => showconf::run(session, as_peer.as_deref()),
         Command::Leave { yes } => leave::run(session, *yes),
         Command::Completions { shell } => completions::run(*shell),

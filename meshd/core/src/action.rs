@@ -29,6 +29,8 @@ pub enum Action {
     Publish(VerifiedEnvelope),
     /// Store this report at every server, once; one for each secret.
     PublishReport(VerifiedEnvelope),
+    /// Store this list of removals at every server, once; one for each secret.
+    PublishRemovals(VerifiedEnvelope),
     /// Stop the daemon: a leave has been published (or nobody could be told in time).
     Stop,
 }

@@ -29,6 +29,7 @@ mod publish;
 mod publishing;
 mod recovery;
 mod reflexive;
+mod removals;
 mod reports;
 mod resume;
 mod routes;
@@ -56,7 +57,7 @@ use std::time::Instant;
 use ipnet::{IpNet, Ipv6Net};
 use mesh_proto::control::{Explain, Members, Paths, Peers, ShowConf, Status, Topology};
 use mesh_proto::mesh_address::{mesh_address, mesh_prefix};
-use mesh_proto::{ClusterId, ClusterKeys, MemberId, VerifiedEnvelope, WgPublicKey};
+use mesh_proto::{ClusterId, ClusterKeys, MemberId, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -71,6 +72,7 @@ use self::peer::Peer;
 use self::pinging::Pings;
 use self::publishing::Publisher;
 use self::reflexive::Reflexive;
+use self::removals::RemovalList;
 use self::reports::Reporter;
 use self::resume::Clocks;
 use self::servers::Server;
@@ -86,19 +88,12 @@ use crate::{Action, Event, Input, Now, RecoveryCounters, Settings};
 
 pub use self::membership::{MAX_MEMBERS, MAX_RECORD_BYTES};
 pub use self::pinging::{PingRefusal, PingTicket};
+pub use self::removals::RemovalRefusal;
+pub use self::reports::FetchedReport;
 pub use self::start::{NodeKeys, Start};
 
 /// Passes over timers that are due in one call: a recomputation makes peers, which are dialled at once.
 const PASSES: usize = 4;
-
-/// A report as fetched from a server: the sealed report and its age in seconds.
-#[derive(Debug, Clone)]
-pub struct FetchedReport {
-    /// The sealed report; verified, not yet opened.
-    pub envelope: VerifiedEnvelope,
-    /// Seconds since the server stored it.
-    pub age_s: u64,
-}
 
 /// The mesh as one node sees and runs it.
 #[derive(Debug)]
@@ -120,6 +115,7 @@ pub struct Mesh {
     host: Host,
     servers: Vec<Server>,
     membership: Membership,
+    removals: RemovalList,
     publisher: Publisher,
     reporter: Reporter,
     reflexive: Reflexive,
@@ -156,7 +152,8 @@ impl Mesh {
         let id = start.keys.identity.public_key().member_id();
         let mesh_id = start.secret.mesh_id();
         let cluster = start.secret.keys();
-        let mut membership = Membership::new(mesh_id);
+        let removals = RemovalList::load(&start.secret, &start.cache.removals);
+        let mut membership = Membership::new(mesh_id, removals.ids());
         let own_record = membership.load(&start.cache, &cluster, id);
         let mut mesh = Self {
             id,
@@ -174,6 +171,7 @@ impl Mesh {
             host: Host::default(),
             servers: Vec::new(),
             membership,
+            removals,
             publisher: Publisher::new(start.cache.record_sequence, own_record),
             reporter: Reporter::new(start.cache.report_sequence),
             reflexive: Reflexive::default(),
@@ -384,6 +382,7 @@ impl Mesh {
             self.mark_dirty(now.instant);
         }
         self.forget_dead(now);
+        self.offer_removals();
         if self.host.wants_resend(now.instant) {
             self.resend_network();
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use mesh_proto::discovery::EncodedEnvelope;
-use mesh_proto::{MemberId, Sequence};
+use mesh_proto::{MemberId, Removal, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// The disk cache. Envelopes stay sealed on disk and are verified again when loaded.
@@ -20,6 +20,8 @@ pub struct PersistentState {
     /// Highest sequence seen of members that left or were removed, so that they do not come back by
     /// an old record.
     pub removed: BTreeMap<MemberId, Sequence>,
+    /// Whom the administrator has removed.
+    pub removals: PersistentRemovals,
     /// Owners of contested prefixes: sticky across restarts.
     pub prefix_owners: BTreeMap<IpNet, MemberId>,
 }
@@ -32,4 +34,16 @@ pub struct PersistentMember {
     pub envelope: EncodedEnvelope,
     /// When this node first heard of it, milliseconds since 1970 by the own clock; orders conflicts.
     pub first_seen_ms: u64,
+}
+
+/// The newest list of removals. What counts is `removed`: the secret that opens the envelopes may be gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PersistentRemovals {
+    /// Of the list; 0 without one.
+    pub sequence: Sequence,
+    /// Who is on it.
+    pub removed: Vec<Removal>,
+    /// As it travels, to pass it on; one for each secret.
+    pub envelopes: Vec<EncodedEnvelope>,
 }

@@ -28,6 +28,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 enum Publication {
     Record(VerifiedEnvelope),
     Report(VerifiedEnvelope),
+    Removals(VerifiedEnvelope),
 }
 
 /// What waits; the newest of each kind counts, so it cannot grow.
@@ -37,6 +38,7 @@ struct Waiting {
     /// By cluster id: a node has as many as it has secrets.
     records: BTreeMap<ClusterId, VerifiedEnvelope>,
     reports: BTreeMap<ClusterId, VerifiedEnvelope>,
+    removals: BTreeMap<ClusterId, VerifiedEnvelope>,
 }
 
 /// Writes and publishes in a task of its own. Nothing here blocks.
@@ -60,6 +62,7 @@ impl Disk {
             move |publication| match publication {
                 Publication::Record(envelope) => discovery.publish(envelope),
                 Publication::Report(envelope) => discovery.publish_report(envelope),
+                Publication::Removals(list) => discovery.publish_removals(list),
             },
             inputs,
             RETRY,
@@ -109,6 +112,13 @@ impl Disk {
         });
     }
 
+    /// Publishes the administrator's list of removals, likewise.
+    pub(super) fn publish_removals(&self, list: VerifiedEnvelope) {
+        self.add(|waiting| {
+            waiting.removals.insert(list.cluster(), list);
+        });
+    }
+
     /// Writes what waits and ends, unless the disk hangs.
     pub(super) async fn finish(self) {
         drop(self.wake);
@@ -155,7 +165,8 @@ where
             }
             let records = next.records.into_values().map(Publication::Record);
             let reports = next.reports.into_values().map(Publication::Report);
-            records.chain(reports).for_each(&self.publish);
+            let removals = next.removals.into_values().map(Publication::Removals);
+            (records.chain(reports).chain(removals)).for_each(&self.publish);
             if !open {
                 return;
             }

@@ -213,6 +213,7 @@ impl EventLoop {
                 self.disk.publish(envelope);
             }
             Action::PublishReport(envelope) => self.disk.publish_report(envelope),
+            Action::PublishRemovals(list) => self.disk.publish_removals(list),
             Action::Stop => {
                 self.queries.left(self.leave_published);
                 self.stop = Some(Stop::RemoveAll);

@@ -2,7 +2,7 @@
 //! something from outside (reports), so it comes back as a message.
 
 use mesh_proto::control::{CONTROL_VERSION, Left, OffloadStatus, Topology};
-use meshd_core::mesh::FetchedReport;
+use meshd_core::mesh::{FetchedReport, RemovalRefusal};
 use meshd_core::{Input, Mesh, Now};
 use tokio::sync::{mpsc, oneshot};
 
@@ -70,6 +70,13 @@ impl Queries {
                 let name = as_peer.as_deref();
                 let missing = || no_external_peer(name.unwrap_or_default());
                 send(reply, mesh.showconf(name, now).ok_or_else(missing));
+            }
+            ControlRequest::Removals(reply) => send(reply, Ok(mesh.removed_members())),
+            ControlRequest::Remove { list, reply } => {
+                let taken = mesh.remove_members(&list, now);
+                let refused =
+                    |error: RemovalRefusal| Refusal::bad_request(format!("not taken: {error}"));
+                send(reply, taken.map_err(refused));
             }
             ControlRequest::Leave(reply) => {
                 self.leaving.push(reply);

@@ -5,17 +5,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use mesh_proto::control::ControlError as ErrorBody;
+use mesh_proto::Envelope;
+use mesh_proto::control::{ControlError as ErrorBody, Remove};
+use mesh_proto::discovery::EncodedEnvelope;
+use mesh_proto::limits::{MAX_ENVELOPE_BYTES, MAX_SECRETS};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::event_routes::{self, EventDesk};
 use super::{ControlRequest, MAX_IN_FLIGHT, Refusal, Reply};
+
+/// Of a request: lists of removals for every secret there may be, in base64.
+const MAX_BODY_BYTES: usize = 2 * MAX_SECRETS * MAX_ENVELOPE_BYTES;
 
 /// What all routes share.
 #[derive(Debug)]
@@ -50,6 +56,7 @@ pub(super) fn reading(
         .route("/v1/topology", get(topology))
         .route("/v1/explain/{address}", get(explain))
         .route("/v1/showconf", get(show_conf))
+        .route("/v1/removals", get(removals))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(desk)
@@ -65,6 +72,8 @@ pub(super) fn changing(requests: mpsc::Sender<ControlRequest>, timeout: Duration
     });
     Router::new()
         .route("/v1/leave", post(leave))
+        .route("/v1/remove", post(remove))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .method_not_allowed_fallback(wrong_method)
         .with_state(desk)
 }
@@ -116,6 +125,23 @@ async fn show_conf(
 
 async fn leave(State(desk): Shared) -> Response {
     desk.ask(ControlRequest::Leave).await
+}
+
+async fn removals(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Removals).await
+}
+
+async fn remove(State(desk): Shared, Json(body): Json<Remove>) -> Response {
+    let verified = |encoded: &EncodedEnvelope| encoded.decode().and_then(Envelope::verify);
+    let list: Result<Vec<_>, _> = body.envelopes.iter().map(verified).collect();
+    match list {
+        Ok(list) if list.len() <= MAX_SECRETS => {
+            desk.ask(|reply| ControlRequest::Remove { list, reply })
+                .await
+        }
+        Ok(_) => refuse(&Refusal::bad_request("more lists than secrets")),
+        Err(error) => refuse(&Refusal::bad_request(format!("not taken: {error}"))),
+    }
 }
 
 async fn unknown_route(uri: Uri) -> Response {

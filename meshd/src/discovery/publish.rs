@@ -30,6 +30,8 @@ pub(super) enum Slot {
     Record,
     /// The report: stored once.
     Report,
+    /// The administrator's list of removals: stored once, as a member's leave is.
+    Removals,
 }
 
 /// Keeps one slot stored at one server.
@@ -128,7 +130,7 @@ impl Publisher {
         };
         let (cluster, member) = (envelope.cluster(), envelope.member());
         let path = match self.slot {
-            Slot::Record => member_path(&cluster, &member),
+            Slot::Record | Slot::Removals => member_path(&cluster, &member),
             Slot::Report => report_path(&cluster, &member),
         };
         let body = Some(envelope.encode());
@@ -136,7 +138,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Tells the core what the server holds instead, if this node's own signature is on it.
+    /// Tells the core what the server holds instead, if the same key has signed it.
     async fn conflict(&self, error: &RequestError) {
         let RequestError::Refused {
             stored: Some(stored),
@@ -145,7 +147,7 @@ impl Publisher {
         else {
             return;
         };
-        if self.slot != Slot::Record {
+        if self.slot == Slot::Report {
             return;
         }
         match stored.decode().and_then(mesh_proto::Envelope::verify) {

@@ -24,7 +24,7 @@ macro_rules! words {
 
 words!(PathState: Unknown = "unknown", Good = "good", Suspect = "suspect", Dead = "dead", HeldDown = "held_down", Refused = "refused");
 words!(PeerState: Up = "up", Suspect = "suspect", Connecting = "connecting", Down = "down");
-words!(NodeState: Alive = "alive", Fresh = "fresh", Stale = "stale", Unknown = "unknown");
+words!(NodeState: Alive = "alive", Fresh = "fresh", Stale = "stale", Unknown = "unknown", Removed = "removed");
 words!(LinkKind: Tunnel = "tunnel", Native = "native");
 words!(
     LinkState: Up = "up", Unknown = "unknown", Suspect = "suspect", Connecting = "connecting",

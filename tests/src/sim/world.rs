@@ -318,6 +318,8 @@ impl World {
                 self.put_everywhere(node);
             }
             Action::PublishReport(envelope) => self.put_report(node, &envelope),
+            // No simulated administrator removes anybody.
+            Action::PublishRemovals(_) => {}
             Action::Stop => self.stop(node),
         }
     }

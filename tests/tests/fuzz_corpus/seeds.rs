@@ -7,7 +7,7 @@ use mesh_proto::candidate::{Candidate, CandidateKind};
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::{EncodedEnvelope, MemberLine, Revision, WatchEvent};
 use mesh_proto::envelope::Contents;
-use mesh_proto::envelope_fragment::{EnvelopeFragment, FRAGMENT_BYTES};
+use mesh_proto::envelope_fragment::{EnvelopeFragment, FRAGMENT_BYTES, Subject};
 use mesh_proto::probe::{Probe, ProbeKind};
 use mesh_proto::record::{BackendKind, TopologyMode};
 use mesh_proto::report::ReportedPeer;
@@ -142,6 +142,7 @@ fn plaintexts() -> Vec<Seed> {
 
 fn fragments() -> Vec<Seed> {
     let fragment = EnvelopeFragment {
+        subject: Subject::Own,
         sequence: Sequence(7),
         index: 0,
         count: 2,

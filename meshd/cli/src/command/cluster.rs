@@ -88,14 +88,14 @@ fn create(dir: &Path) -> Result<ClusterId, Failure> {
         .ok_or_else(|| Failure::Invalid(format!("{} holds no secret", secret_path.display())))
 }
 
-fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Failure> {
+pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Failure> {
     let mut bytes = Zeroizing::new([0; N]);
     getrandom::fill(&mut *bytes)
         .map_err(|error| Failure::Invalid(format!("the kernel gives no random bytes: {error}")))?;
     Ok(bytes)
 }
 
-fn read(file: &Path) -> Result<ClusterSecret, Failure> {
+pub(super) fn read(file: &Path) -> Result<ClusterSecret, Failure> {
     let length = fs::metadata(file)
         .map_err(Failure::file("read", file))?
         .len();

@@ -1,14 +1,13 @@
 //! Membership: who is in the cluster, by what they publish. Holds records and leases; knows nothing of
 //! tunnels. Only a leave, or a lease over for long together with a dead data plane, removes a member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use mesh_proto::discovery::EncodedEnvelope;
 use mesh_proto::envelope::EnvelopeError;
 use mesh_proto::mesh_address::mesh_address;
-use mesh_proto::record::RecordError;
 use mesh_proto::{
     ClusterId, ClusterKeys, EnvelopeKind, MemberId, MeshId, Record, Sequence, VerifiedEnvelope,
 };
@@ -17,6 +16,9 @@ use super::leases::Leases;
 use crate::persistent::{PersistentMember, PersistentState};
 use crate::timing::FORGET_AFTER;
 
+pub(super) use self::refusal::{Refusal, RefusalCounts};
+
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -57,32 +59,6 @@ pub(super) enum Admitted {
     Left(Option<String>),
 }
 
-/// Why an envelope was refused.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    #[error("sequence {got} is below {held}, which was seen already")]
-    Rollback { held: Sequence, got: Sequence },
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    #[error("a report is not a record")]
-    Kind,
-    #[error("there are {MAX_MEMBERS} members, or {} MiB of records, already", MAX_RECORD_BYTES >> 20)]
-    Full,
-    #[error("its lease has been over for long and it is not known here")]
-    LongOver,
-}
-
-/// Envelopes refused since the start, by reason.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct RefusalCounts {
-    pub(super) rollback: u64,
-    pub(super) sealed: u64,
-    pub(super) malformed: u64,
-    pub(super) full: u64,
-}
-
 /// What a server says of a member's lease.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LeaseNews {
@@ -97,15 +73,19 @@ pub(super) struct Membership {
     mesh: MeshId,
     members: BTreeMap<MemberId, Member>,
     removed: BTreeMap<MemberId, Sequence>,
+    /// Whom the administrator has removed.
+    barred: BTreeSet<MemberId>,
     refused: RefusalCounts,
     /// Sum of the encoded records.
     bytes: usize,
 }
 
 impl Membership {
-    pub(super) const fn new(mesh: MeshId) -> Self {
+    /// Members in `barred` are never admitted.
+    pub(super) const fn new(mesh: MeshId, barred: BTreeSet<MemberId>) -> Self {
         Self {
             mesh,
+            barred,
             members: BTreeMap::new(),
             removed: BTreeMap::new(),
             refused: RefusalCounts {
@@ -142,7 +122,7 @@ impl Membership {
                 // Of a secret that was dropped since.
                 && !matches!(refusal, Refusal::Envelope(EnvelopeError::Cluster))
             {
-                self.count(&refusal);
+                self.refused.count(&refusal);
             }
         }
         own_record
@@ -172,7 +152,7 @@ impl Membership {
                     member.leases.set(lease);
                 }
             }
-            Err(refusal) => self.count(refusal),
+            Err(refusal) => self.refused.count(refusal),
         }
         outcome
     }
@@ -224,6 +204,14 @@ impl Membership {
             .collect()
     }
 
+    /// These, and no others, are out.
+    pub(super) fn bar(&mut self, ids: BTreeSet<MemberId>) {
+        for id in &ids {
+            self.remove(id);
+        }
+        self.barred = ids;
+    }
+
     pub(super) fn get(&self, id: &MemberId) -> Option<&Member> {
         self.members.get(id)
     }
@@ -260,6 +248,9 @@ impl Membership {
         first_seen_ms: u64,
     ) -> Result<Admitted, Refusal> {
         let (id, got) = (envelope.member(), envelope.sequence());
+        if self.barred.contains(&id) {
+            return Err(Refusal::Barred);
+        }
         if let Some(held) = self.removed.get(&id).copied()
             && got <= held
         {
@@ -365,21 +356,6 @@ impl Membership {
                 self.removed.remove(&oldest);
             }
         }
-    }
-
-    const fn count(&mut self, refusal: &Refusal) {
-        let count = match refusal {
-            Refusal::Rollback { .. } => &mut self.refused.rollback,
-            Refusal::Envelope(EnvelopeError::Sealed | EnvelopeError::Cluster) => {
-                &mut self.refused.sealed
-            }
-            Refusal::Full => &mut self.refused.full,
-            Refusal::LongOver => return,
-            Refusal::Envelope(_) | Refusal::Record(_) | Refusal::Kind => {
-                &mut self.refused.malformed
-            }
-        };
-        *count += 1;
     }
 }
 

@@ -15,6 +15,7 @@ use super::liveness::Liveness;
 use super::path_size::PathSize;
 use super::paths::Paths;
 use super::recovery::{Announce, Phase, Why};
+use super::removals::Exchange;
 pub(super) use super::scene::{OwnFacts, Scene};
 use super::secrets::PairKeys;
 use super::telling::{Assembly, Telling};
@@ -84,6 +85,7 @@ pub(super) struct Peer {
     pub(super) bypass: Bypass,
     pub(super) telling: Telling,
     pub(super) assembly: Assembly,
+    pub(super) removals: Exchange,
     /// Preshared keys it may use, best first.
     pub(super) pair_keys: PairKeys,
 }
@@ -118,6 +120,7 @@ impl Peer {
             bypass: Bypass::new(now),
             telling: Telling::default(),
             assembly: Assembly::default(),
+            removals: Exchange::default(),
             pair_keys: PairKeys::new(),
         }
     }
@@ -258,6 +261,7 @@ impl Peer {
             self.recover(scene);
             self.probe_candidates(scene);
             self.tell(scene);
+            self.send_removals(scene);
             self.probe_sizes(scene);
         }
         self.evaluate(scene);
@@ -315,6 +319,7 @@ impl Peer {
             self.state_deadline(own).map(|at| (at, "peer state")),
             bypass.map(|at| (at, "bypass")),
             self.telling_due().map(|at| (at, "tell envelope")),
+            self.removals_due().map(|at| (at, "tell removals")),
         ]
         .into_iter()
         .flatten()
@@ -372,6 +377,7 @@ impl Peer {
         self.since = scene.now.instant;
         if was_alive != self.is_alive() {
             self.bypass.changed(scene.now.instant);
+            self.removals.start(scene.removals, scene.now.instant);
         }
         scene.out.peer_event(kind, level, &self.label, why);
     }

@@ -264,6 +264,7 @@ impl Mesh {
             counters: &mut self.counters,
             sources: &self.sources,
             envelopes: self.publisher.envelopes(),
+            removals: &self.removals,
             own,
         };
         Some((self.peers.get_mut(key)?, scene))

@@ -20,7 +20,9 @@ const CODES: &[&str] = &[
     "clock_behind",
     "clock_ahead",
     "members_limit",
+    "removed",
     "secret_rotation",
+    "removed_has_secret",
     "identity_conflict",
     "record_invalid",
     "alone",
@@ -94,6 +96,7 @@ impl Mesh {
         self.discovery_problems(now, &mut found);
         self.membership_problems(now, &mut found);
         self.rotation_problems(&mut found);
+        self.removal_problems(&mut found);
         self.naming_problems(&mut found);
         self.zone_problems(&mut found);
         self.host_problems(now, &mut found);

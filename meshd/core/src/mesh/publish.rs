@@ -77,8 +77,11 @@ impl Mesh {
         }
     }
 
-    /// A server holds an envelope of ours that this node did not publish in this run.
+    /// A server holds an envelope of ours that this node did not publish in this run, or newer removals.
     pub(super) fn conflict(&mut self, stored: &VerifiedEnvelope, now: Now) {
+        if self.is_removals(stored) {
+            return self.removals_heard(stored, None, now);
+        }
         let ours = stored.member() == self.id
             && self
                 .cluster
@@ -190,6 +193,7 @@ impl Mesh {
             report_sequence: self.reporter.last(),
             members,
             removed,
+            removals: self.removals.persistent(),
             prefix_owners: self.owners.clone(),
         })));
     }

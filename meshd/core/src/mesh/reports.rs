@@ -4,12 +4,21 @@ use std::time::{Duration, Instant};
 
 use mesh_proto::limits::MAX_REPORT_PEERS;
 use mesh_proto::report::ReportedPeer;
-use mesh_proto::{EnvelopeKind, Report, Sequence};
+use mesh_proto::{EnvelopeKind, Report, Sequence, VerifiedEnvelope};
 
 use super::Mesh;
 use super::timers::Timer;
 use crate::timing::{REPORT_DELAY, REPORT_GAP};
 use crate::{Action, Now};
+
+/// A report as fetched from a server: the sealed report and its age in seconds.
+#[derive(Debug, Clone)]
+pub struct FetchedReport {
+    /// The sealed report; verified, not yet opened.
+    pub envelope: VerifiedEnvelope,
+    /// Seconds since the server stored it.
+    pub age_s: u64,
+}
 
 /// When the next report is due.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use super::budget::Budget;
 use super::outbox::Outbox;
 use super::paths::Sources;
+use super::removals::RemovalList;
 use crate::{Now, RecoveryCounters};
 
 /// What every peer needs of the mesh around it.
@@ -25,6 +26,7 @@ pub(super) struct Scene<'a> {
     pub(super) sources: &'a Sources,
     /// The own envelope, encoded; one for each secret.
     pub(super) envelopes: &'a [(ClusterId, Vec<u8>)],
+    pub(super) removals: &'a RemovalList,
     pub(super) own: OwnFacts,
 }
 

@@ -31,6 +31,7 @@ impl Mesh {
                     Level::Info
                 };
                 server.connected(&info, stun, now);
+                self.removals.server_connected(index);
                 let message = format!("connected to {}", server.url);
                 self.reflexive.set_target(index, stun, now.instant);
                 self.arm_stun();
@@ -116,6 +117,9 @@ impl Mesh {
         lease: Option<LeaseNews>,
         now: Now,
     ) {
+        if self.is_removals(envelope) {
+            return self.removals_heard(envelope, lease.map(|lease| lease.server), now);
+        }
         let id = envelope.member();
         if id == self.id {
             if Some(envelope.sequence()) > self.publisher.last() {
@@ -183,7 +187,7 @@ impl Mesh {
         let count = refused.sealed + refused.malformed + refused.full;
         let level = match refusal {
             // Lagging servers repeat old records and leaves all the time.
-            Refusal::Rollback { .. } | Refusal::LongOver => Level::Debug,
+            Refusal::Rollback { .. } | Refusal::LongOver | Refusal::Barred => Level::Debug,
             // One member or server that sends such records all day must not fill the log.
             _ if !count.is_power_of_two() => Level::Debug,
             _ => Level::Warn,

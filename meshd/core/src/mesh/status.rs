@@ -88,6 +88,7 @@ impl Mesh {
             mesh_address: self.mesh_address,
             tunnel: false,
         });
+        members.extend(self.removed_statuses());
         members.sort_by(|a, b| (&a.zone, &a.name, a.id).cmp(&(&b.zone, &b.name, b.id)));
         Members {
             version: CONTROL_VERSION,

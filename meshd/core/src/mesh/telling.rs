@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use mesh_proto::envelope_fragment::EnvelopeFragment;
+use mesh_proto::envelope_fragment::{EnvelopeFragment, Subject};
 use mesh_proto::{Envelope, EnvelopeKind, MemberId, Sequence, VerifiedEnvelope, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 
@@ -60,7 +60,7 @@ pub(super) struct Assembly {
 impl Assembly {
     /// Takes a fragment; the whole, once complete. An older envelope's is dropped, a newer one's
     /// starts over.
-    fn take(&mut self, fragment: &EnvelopeFragment<'_>) -> Option<Vec<u8>> {
+    pub(super) fn take(&mut self, fragment: &EnvelopeFragment<'_>) -> Option<Vec<u8>> {
         let count = usize::from(fragment.count);
         if fragment.sequence < self.sequence {
             return None;
@@ -106,9 +106,10 @@ impl Peer {
             self.telling.sent(now, scene.rng);
             return;
         };
-        let packets: Vec<Vec<u8>> = EnvelopeFragment::all(scene.own.sequence, envelope)
-            .map(|fragment| fragment.packet(scene.own.mesh_address, mesh_address))
-            .collect();
+        let packets: Vec<Vec<u8>> =
+            EnvelopeFragment::all(Subject::Own, scene.own.sequence, envelope)
+                .map(|fragment| fragment.packet(scene.own.mesh_address, mesh_address))
+                .collect();
         // All or nothing: a part of an envelope is of no use.
         if !scene
             .telling
@@ -137,6 +138,9 @@ impl Mesh {
         let Some(fragment) = EnvelopeFragment::decode(payload) else {
             return;
         };
+        if fragment.subject == Subject::Removals {
+            return self.removals_fragment(peer, &fragment, now);
+        }
         let whole = self.with_peer(peer, now, |peer, _| {
             let PeerKind::Member { id, held, .. } = peer.kind else {
                 return None;
@@ -180,16 +184,17 @@ mod tests {
     #[test]
     fn assembles_in_any_order_and_keeps_one_at_a_time() {
         let envelope: Vec<u8> = (0..2500_u32).map(|n| n as u8).collect();
-        let pieces: Vec<_> = EnvelopeFragment::all(Sequence(5), &envelope).collect();
+        let pieces: Vec<_> = EnvelopeFragment::all(Subject::Own, Sequence(5), &envelope).collect();
         let mut assembly = Assembly::default();
         assert_eq!(assembly.take(&pieces[2]), None);
         assert_eq!(assembly.take(&pieces[0]), None);
         assert_eq!(assembly.take(&pieces[0]), None, "a copy");
         assert_eq!(assembly.take(&pieces[1]), Some(envelope.clone()));
         assert_eq!(assembly.take(&pieces[1]), None, "begins anew");
-        let newer: Vec<_> = EnvelopeFragment::all(Sequence(6), &envelope[..900]).collect();
+        let newer: Vec<_> =
+            EnvelopeFragment::all(Subject::Own, Sequence(6), &envelope[..900]).collect();
         assert_eq!(assembly.take(&newer[0]), Some(envelope[..900].to_vec()));
-        let newer: Vec<_> = EnvelopeFragment::all(Sequence(7), &envelope).collect();
+        let newer: Vec<_> = EnvelopeFragment::all(Subject::Own, Sequence(7), &envelope).collect();
         assert_eq!(assembly.take(&newer[0]), None);
         assert_eq!(assembly.take(&pieces[1]), None, "an older one");
         assert_eq!(assembly.take(&newer[1]), None);

@@ -13,6 +13,7 @@ mod node;
 mod path_size;
 mod paths;
 mod recovery;
+mod removals;
 mod resume;
 mod secrets;
 mod storms;

@@ -66,6 +66,7 @@ fn slow() -> Slow {
             let line = match publication {
                 Publication::Record(envelope) => format!("publish {}", envelope.sequence()),
                 Publication::Report(envelope) => format!("report {}", envelope.sequence()),
+                Publication::Removals(list) => format!("removals {}", list.sequence()),
             };
             published.send(line).unwrap();
         },

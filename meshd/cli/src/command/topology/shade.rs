@@ -40,7 +40,8 @@ pub(super) const fn node(state: NodeState) -> &'static str {
         NodeState::Alive => "n-alive",
         NodeState::Fresh => "n-fresh",
         NodeState::Stale => "n-stale",
-        NodeState::Unknown => "n-unknown",
+        // The removed are in no topology.
+        NodeState::Unknown | NodeState::Removed => "n-unknown",
     }
 }
 

@@ -8,7 +8,7 @@ use mesh_proto::{Envelope, IdentityKey};
 #[test]
 fn records_are_bounded_in_bytes_but_members_may_always_shrink() {
     let keys = [ClusterKeys::derive(&[1; 32])];
-    let mut membership = Membership::new(MeshId([1; 16]));
+    let mut membership = Membership::new(MeshId([1; 16]), BTreeSet::new());
     let mut hear = |member: u8, sequence, padding: usize, filled: bool| {
         let text = format!(
             r#"{{"name":"a","wireguardKey":"{}","backend":"kernel","x":"{}"}}"#,

@@ -22,7 +22,7 @@ pub(super) const PORT: u16 = 51840;
 
 /// The cluster secret all nodes share.
 pub(super) fn secret() -> ClusterSecret {
-    let admin = IdentityKey::from_seed(&[99; 32]).public_key();
+    let admin = IdentityKey::from_seed(&[199; 32]).public_key();
     ClusterSecret::new(MeshId([7; 16]), [1; 32], admin)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::Info;
 use mesh_proto::probe::PROBE_PACKET_BYTES;
-use mesh_proto::{ClusterSecret, MemberId, ServerId, VerifiedEnvelope, stun};
+use mesh_proto::{MemberId, ServerId, VerifiedEnvelope, stun};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
@@ -26,6 +26,7 @@ pub(super) const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 7400);
 /// Wall clock at the start: some time in 2026.
 pub(super) const CLOCK_MS: u64 = 1_780_000_000_000;
 
+mod changes;
 mod seen;
 mod traffic;
 
@@ -130,18 +131,6 @@ impl World {
         self.come_up(index);
     }
 
-    pub(super) fn set_server(&mut self, up: bool) {
-        self.server.up = up;
-        for index in 0..self.nodes.len() {
-            if up {
-                self.connect(index);
-            } else {
-                let gone = DiscoveryEvent::Disconnected("connection refused".to_owned());
-                self.input(index, discovery(gone));
-            }
-        }
-    }
-
     pub(super) fn input(&mut self, index: usize, input: Input) {
         if self.nodes[index].running {
             let now = self.now;
@@ -237,13 +226,6 @@ impl World {
         }
     }
 
-    /// A node with another secret file.
-    pub(super) fn set_secret(&mut self, index: usize, secret: ClusterSecret) {
-        self.nodes[index].secret = secret.clone();
-        self.input(index, Input::Secret(Box::new(secret)));
-        self.connect(index);
-    }
-
     fn later(&mut self, index: usize, event: DiscoveryEvent) {
         if let DiscoveryEvent::Member { envelope, .. } = &event
             && !self.nodes[index].reads(envelope.cluster())
@@ -320,7 +302,7 @@ impl World {
     }
 
     /// Carries out what the node's mesh asks for.
-    fn drain(&mut self, index: usize) {
+    pub(super) fn drain(&mut self, index: usize) {
         while let Some(action) = self.nodes[index].mesh.poll_action() {
             let node = &mut self.nodes[index];
             match action {
@@ -358,6 +340,7 @@ impl World {
                         node.report = Some(envelope);
                     }
                 }
+                Action::PublishRemovals(list) => self.put_one(index, &list),
                 Action::Stop => {
                     node.stopped = true;
                     node.running = false;

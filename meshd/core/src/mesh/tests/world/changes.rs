@@ -1,0 +1,38 @@
+//! Changes: what a test does to a running world's server and secrets.
+
+use mesh_proto::{ClusterSecret, VerifiedEnvelope};
+
+use super::{World, discovery};
+use crate::Input;
+use crate::input::DiscoveryEvent;
+
+impl World {
+    pub(in super::super) fn set_server(&mut self, up: bool) {
+        self.server.up = up;
+        for index in 0..self.nodes.len() {
+            if up {
+                self.connect(index);
+            } else {
+                let gone = DiscoveryEvent::Disconnected("connection refused".to_owned());
+                self.input(index, discovery(gone));
+            }
+        }
+    }
+
+    /// A node with another secret file.
+    pub(in super::super) fn set_secret(&mut self, index: usize, secret: ClusterSecret) {
+        self.nodes[index].secret = secret.clone();
+        self.input(index, Input::Secret(Box::new(secret)));
+        self.connect(index);
+    }
+
+    /// The server pushes this to a node, wherever it has it from.
+    pub(in super::super) fn server_says(&mut self, index: usize, envelope: &VerifiedEnvelope) {
+        let event = DiscoveryEvent::Member {
+            envelope: envelope.clone(),
+            fresh: true,
+            stale_s: 0,
+        };
+        self.input(index, discovery(event));
+    }
+}
