@@ -10,6 +10,7 @@ mod engine_events;
 mod explaining;
 mod host;
 mod host_problems;
+mod identity_problems;
 mod jitter;
 mod leases;
 mod liveness;

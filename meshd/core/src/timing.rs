@@ -217,6 +217,8 @@ pub const ZONE_FILE_WAIT: Duration = Duration::from_secs(2);
 pub const CONFLICT_GAP: Duration = Duration::from_secs(1);
 /// Conflicts within this time are counted as one quarrel.
 pub const CONFLICT_WINDOW: Duration = Duration::from_secs(60);
+/// How long it is said that the state directory was older than what servers knew.
+pub const BEHIND_SHOWN: Duration = Duration::from_secs(600);
 /// How long a leave waits for a server.
 pub const LEAVE_WAIT: Duration = Duration::from_secs(3);
 /// Between two writes of the disk cache, sequences and news of members excepted.

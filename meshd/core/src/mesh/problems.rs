@@ -9,9 +9,7 @@ use crate::event::Level;
 use crate::timing::{ALONE_AFTER, CLOCK_TOLERANCE_MS, UNREACHABLE_AFTER};
 
 /// Peers, prefixes or names listed one by one; more are summed up.
-const MAX_LISTED: usize = 10;
-/// Conflicts in a minute that one lost state directory does not explain.
-const QUARREL: usize = 3;
+pub(super) const MAX_LISTED: usize = 10;
 
 /// Every code there is, in the order of `docs/problems.md`.
 const CODES: &[&str] = &[
@@ -24,6 +22,8 @@ const CODES: &[&str] = &[
     "secret_rotation",
     "removed_has_secret",
     "identity_conflict",
+    "state_behind",
+    "reinstalled",
     "record_invalid",
     "alone",
     "same_name",
@@ -95,6 +95,7 @@ impl Mesh {
         let mut found = Found::default();
         self.discovery_problems(now, &mut found);
         self.membership_problems(now, &mut found);
+        self.identity_problems(now, &mut found);
         self.rotation_problems(&mut found);
         self.removal_problems(&mut found);
         self.naming_problems(&mut found);
@@ -164,14 +165,6 @@ impl Mesh {
                     super::MAX_RECORD_BYTES >> 20
                 ),
                 "split the cluster",
-            );
-        }
-        let conflicts = self.publisher.recent_conflicts(now.instant);
-        if conflicts >= QUARREL {
-            found.warn(
-                "identity_conflict",
-                "another node publishes under this node's identity",
-                "a state directory was copied, for example with a disk image: stop meshd on the copy, delete its stateDir, start it again",
             );
         }
         if let Some(error) = &self.record_error {

@@ -8,7 +8,7 @@ use mesh_proto::discovery::EncodedEnvelope;
 use mesh_proto::record::RecordError;
 use mesh_proto::{ClusterId, EnvelopeKind, Record, Sequence, VerifiedEnvelope};
 
-use crate::timing::{CONFLICT_GAP, CONFLICT_WINDOW, LEAVE_WAIT, PUBLISH_COALESCE};
+use crate::timing::{BEHIND_SHOWN, CONFLICT_GAP, CONFLICT_WINDOW, LEAVE_WAIT, PUBLISH_COALESCE};
 
 /// Conflicts remembered; more than these in one [`CONFLICT_WINDOW`] tell nothing new.
 const MAX_CONFLICTS: usize = 8;
@@ -45,6 +45,12 @@ pub(super) struct Publisher {
     leaving: Option<Leaving>,
     left: bool,
     conflicts: VecDeque<Instant>,
+    /// Highest sequence on disk at the start.
+    began_with: Option<Sequence>,
+    /// First sequence of this run.
+    first: Option<Sequence>,
+    /// When a record was heard of that neither the disk nor this run knows.
+    behind: Option<Instant>,
     /// A server holds something newer than the current record: publish it again, not before then.
     again: Option<Instant>,
 }
@@ -60,6 +66,9 @@ impl Publisher {
             leaving: None,
             left: false,
             conflicts: VecDeque::new(),
+            began_with: last,
+            first: None,
+            behind: None,
             again: None,
         }
     }
@@ -144,6 +153,7 @@ impl Publisher {
     pub(super) fn take_sequence(&mut self, clock_ms: u64) -> Sequence {
         let next = Sequence::next(self.last, clock_ms);
         self.last = Some(next);
+        self.first.get_or_insert(next);
         next
     }
 
@@ -191,6 +201,8 @@ impl Publisher {
             return None;
         }
         self.last = self.last.max(Some(stored.sequence()));
+        // Above all of this run: a copy, or a clock that was set back since.
+        self.behind = Some(now);
         // Saying it again before the answer goes out must not put the answer off.
         if let Some(at) = self.again {
             return Some(at.max(now));
@@ -205,6 +217,20 @@ impl Publisher {
         self.conflicts.push_back(at);
         self.again = Some(at);
         Some(at)
+    }
+
+    /// A server has, or had, this sequence of this node.
+    pub(super) fn heard_own(&mut self, sequence: Sequence, now: Instant) {
+        let of_this_run = self.first.is_some_and(|first| sequence >= first);
+        // At a first start there is nothing to be behind of, but a record says there was.
+        if !of_this_run && Some(sequence) > self.began_with {
+            self.behind = Some(now);
+        }
+    }
+
+    /// The state directory was older than what servers knew; said for a while.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        (self.behind).is_some_and(|at| now.saturating_duration_since(at) < BEHIND_SHOWN)
     }
 
     /// Conflicts in the last minute: one is a lost state directory, several are a second node with

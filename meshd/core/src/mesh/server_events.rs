@@ -122,6 +122,7 @@ impl Mesh {
         }
         let id = envelope.member();
         if id == self.id {
+            self.publisher.heard_own(envelope.sequence(), now.instant);
             if Some(envelope.sequence()) > self.publisher.last() {
                 self.conflict(envelope, now);
             }

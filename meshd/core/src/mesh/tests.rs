@@ -6,6 +6,7 @@ mod chaos;
 mod discovery;
 mod engine;
 mod floods;
+mod identities;
 mod joining;
 mod members;
 mod native_checks;

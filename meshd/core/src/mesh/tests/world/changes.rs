@@ -1,7 +1,10 @@
 //! Changes: what a test does to a running world's server and secrets.
 
+use std::net::IpAddr;
+
 use mesh_proto::{ClusterSecret, VerifiedEnvelope};
 
+use super::super::node::Node;
 use super::{World, discovery};
 use crate::Input;
 use crate::input::DiscoveryEvent;
@@ -34,5 +37,25 @@ impl World {
             stale_s: 0,
         };
         self.input(index, discovery(event));
+    }
+
+    /// Another machine that starts from a copy of a node's disk.
+    pub(in super::super) fn start_copy(&mut self, of: usize, address: IpAddr) -> usize {
+        let original = &self.nodes[of];
+        let mut copy = Node::new(original.number, original.settings.clone(), self.now);
+        copy.disk = original.disk.clone();
+        copy.address = address;
+        copy.start_again(self.now);
+        self.nodes.push(copy);
+        let index = self.nodes.len() - 1;
+        self.come_up(index);
+        index
+    }
+
+    /// A machine gets another address.
+    pub(in super::super) fn readdress(&mut self, index: usize, address: IpAddr) {
+        self.nodes[index].address = address;
+        let links = self.nodes[index].links();
+        self.input(index, Input::Links(links));
     }
 }
