@@ -20,9 +20,12 @@ use crate::{Event, Mesh, Now, Settings};
 
 pub(super) const PORT: u16 = 51840;
 
+/// Seed of the administrator's key, above those of all nodes.
+pub(super) const ADMIN_SEED: u8 = 251;
+
 /// The cluster secret all nodes share.
 pub(super) fn secret() -> ClusterSecret {
-    let admin = IdentityKey::from_seed(&[199; 32]).public_key();
+    let admin = IdentityKey::from_seed(&[ADMIN_SEED; 32]).public_key();
     ClusterSecret::new(MeshId([7; 16]), [1; 32], admin)
 }
 

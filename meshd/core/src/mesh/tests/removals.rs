@@ -5,7 +5,7 @@ use mesh_proto::{
     AdminKey, ClusterKeys, IdentityKey, Removal, Removals, Sequence, VerifiedEnvelope,
 };
 
-use super::node::secret;
+use super::node::{ADMIN_SEED, secret};
 use super::world::World;
 use crate::mesh::RemovalRefusal;
 
@@ -26,7 +26,7 @@ fn removal(world: &World, index: usize) -> Removal {
     }
 }
 
-/// A list of these nodes, signed by the key of that seed; 199 is the administrator's.
+/// A list of these nodes, signed by the key of that seed.
 fn list(world: &World, nodes: &[usize], sequence: u64, seed: u8) -> VerifiedEnvelope {
     let removed = nodes.iter().map(|index| removal(world, *index)).collect();
     let list = Removals { removed };
@@ -67,7 +67,7 @@ fn assert_out(world: &World, at: usize, out: usize) {
 #[test]
 fn all_drop_a_removed_node_and_it_is_told() {
     let mut world = mesh_of_three();
-    let list = list(&world, &[2], 5, 199);
+    let list = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &list).unwrap();
     world.run_s(1);
     for at in [0, 1] {
@@ -96,7 +96,7 @@ fn all_drop_a_removed_node_and_it_is_told() {
 fn it_spreads_through_tunnels_and_over_restarts_without_a_server() {
     let mut world = mesh_of_three();
     world.set_server(false);
-    let list = list(&world, &[2], 5, 199);
+    let list = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &list).unwrap();
     world.run_s(1);
     assert_out(&world, 1, 2);
@@ -116,7 +116,7 @@ fn who_was_away_hears_of_it_from_the_first_peer() {
     let mut world = mesh_of_three();
     world.set_server(false);
     world.kill(1);
-    let list = list(&world, &[2], 5, 199);
+    let list = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &list).unwrap();
     world.run_s(30);
     world.start_again(1);
@@ -127,11 +127,11 @@ fn who_was_away_hears_of_it_from_the_first_peer() {
 #[test]
 fn a_server_that_has_lost_it_is_given_it_again() {
     let mut world = mesh_of_three();
-    let list = list(&world, &[2], 5, 199);
+    let list = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &list).unwrap();
     world.run_s(1);
     world.set_server(false);
-    let admin = admin(199).0.public_key().member_id();
+    let admin = admin(ADMIN_SEED).0.public_key().member_id();
     world.server.stored.clear();
     world.set_server(true);
     world.run_s(15);
@@ -146,9 +146,9 @@ fn nobody_else_removes_anybody_and_old_lists_count_for_nothing() {
     assert!(matches!(refused, Err(RemovalRefusal::List(_))));
     // The id of a member's key, as a leave that says more than a leave.
     world.server_says(0, &forged);
-    let first = list(&world, &[2], 5, 199);
+    let first = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &first).unwrap();
-    let old = list(&world, &[1], 4, 199);
+    let old = list(&world, &[1], 4, ADMIN_SEED);
     assert!(matches!(
         hand_in(&mut world, 0, &old),
         Err(RemovalRefusal::Old(Sequence(5)))
@@ -162,10 +162,10 @@ fn nobody_else_removes_anybody_and_old_lists_count_for_nothing() {
 #[test]
 fn a_restored_node_is_back_when_it_publishes_again() {
     let mut world = mesh_of_three();
-    let first = list(&world, &[2], 5, 199);
+    let first = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &first).unwrap();
     world.run_s(20);
-    let none = list(&world, &[], 6, 199);
+    let none = list(&world, &[], 6, ADMIN_SEED);
     hand_in(&mut world, 1, &none).unwrap();
     world.run_s(5);
     world.kill(2);
@@ -180,7 +180,7 @@ fn a_restored_node_is_back_when_it_publishes_again() {
 #[test]
 fn a_rotation_ends_what_the_removed_node_knows() {
     let mut world = mesh_of_three();
-    let list = list(&world, &[2], 5, 199);
+    let list = list(&world, &[2], 5, ADMIN_SEED);
     hand_in(&mut world, 0, &list).unwrap();
     world.run_s(1);
     let both = secret().rotated([2; 32]).unwrap();
