@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use mesh_proto::VerifiedEnvelope;
 use mesh_proto::control::{
-    Explain, Left, Members, Paths, Peers, Pinged, RemovedMembers, ShowConf, Status, Topology,
+    Explain, Left, Members, Paths, Peers, Pinged, RemovedMembers, Routes, ShowConf, Status,
+    Topology,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -70,6 +71,8 @@ pub enum ControlRequest {
     },
     /// `GET /v1/topology`.
     Topology(Reply<Topology>),
+    /// `GET /v1/routes`.
+    Routes(Reply<Routes>),
     /// `GET /v1/explain/{ip}`.
     Explain {
         /// The address asked about.

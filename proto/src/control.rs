@@ -7,6 +7,7 @@ mod changes;
 mod events;
 mod explain;
 mod ping;
+mod routes;
 mod words;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -23,6 +24,7 @@ pub use changes::{Left, Remove, RemovedMember, RemovedMembers};
 pub use events::{EventCost, EventLevel, EventRecord, Events};
 pub use explain::{Explain, ExplainVerdict};
 pub use ping::Pinged;
+pub use routes::{RefusedRoute, RouteStatus, Routes};
 
 /// Version of every JSON document below.
 pub const CONTROL_VERSION: u32 = 1;

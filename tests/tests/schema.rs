@@ -37,13 +37,14 @@ fn documents(lab: &Lab, node: &str, arguments: &[&str]) -> Vec<Value> {
 }
 
 /// Commands with the schema of what they print.
-const COMMANDS: [(&str, &[&str]); 15] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     ("status", &["status"]),
     ("peers", &["peers"]),
     ("members", &["members"]),
     ("paths", &["paths", "b1"]),
     ("paths", &["paths", "c1"]),
     ("topology", &["topology"]),
+    ("routes", &["routes"]),
     ("explain", &["explain", "10.2.0.11"]),
     ("explain", &["explain", "10.3.0.11"]),
     ("explain", &["explain", "192.0.2.1"]),

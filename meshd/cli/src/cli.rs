@@ -95,6 +95,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
         listen: SocketAddr,
     },
+    /// What is routed where: into tunnels, natively, or nowhere; and why
+    Routes,
     /// Which rule, route, peer and path a packet to an address takes, and why
     Explain {
         /// Destination of the packet

@@ -15,6 +15,7 @@ mod pages;
 mod paths;
 mod peers;
 mod ping;
+mod routes;
 mod showconf;
 mod status;
 mod test;
@@ -62,7 +63,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
     };
     if !may_watch(&cli.command) {
         return Err(Failure::Usage(
-            "--watch goes with status, peers, members, paths, topology and explain".to_owned(),
+            "--watch goes with status, peers, members, paths, topology, routes and explain"
+                .to_owned(),
         ));
     }
     output::clear();
@@ -90,6 +92,7 @@ const fn may_watch(command: &Command) -> bool {
             | Command::Members
             | Command::Paths { .. }
             | Command::Topology(_)
+            | Command::Routes
             | Command::Explain { .. }
     )
 }
@@ -110,6 +113,7 @@ fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
         Command::Paths { name } => paths::run(session, name),
         Command::Topology(args) => topology::run(session, args),
         Command::Ui { listen } => ui::run(session, *listen),
+        Command::Routes => routes::run(session),
         Command::Explain { address } => explain::run(session, *address),
         Command::Ping { name, count } => ping::run(session, name, *count),
         Command::Events { follow } => events::run(session, *follow),

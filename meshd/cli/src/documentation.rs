@@ -61,6 +61,7 @@ fn every_field_is_documented() {
     collect(&sample::events(), &mut names);
     collect(&sample::pinged(), &mut names);
     collect(&sample::topology(), &mut names);
+    collect(&sample::routes(), &mut names);
     collect(&sample::explain(), &mut names);
     names.sort();
     names.dedup();

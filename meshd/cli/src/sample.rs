@@ -1,6 +1,7 @@
 //! Fixed documents for tests: a mesh of three zones with two nodes each, seen from fra-1.
 
 mod events;
+mod routes;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,6 +15,7 @@ use mesh_proto::record::BackendKind;
 use mesh_proto::{CandidateKind, ClusterId, MemberId, WgPublicKey};
 
 pub(crate) use self::events::events;
+pub(crate) use self::routes::routes;
 
 /// 2026-11-21T02:10:00Z.
 pub(crate) const NOW: i64 = 1_795_227_000;

@@ -33,6 +33,7 @@ mod reflexive;
 mod removals;
 mod reports;
 mod resume;
+mod route_listing;
 mod routes;
 mod scene;
 mod secrets;

@@ -63,6 +63,7 @@ impl Queries {
             }
             ControlRequest::Ping { name, reply } => self.pings.start(&name, reply, mesh, now),
             ControlRequest::Topology(reply) => self.fetch_reports(reply, mesh, discovery),
+            ControlRequest::Routes(reply) => send(reply, Ok(mesh.routes())),
             ControlRequest::Explain { address, reply } => {
                 send(reply, Ok(mesh.explain(address, now)));
             }

@@ -54,6 +54,7 @@ pub(super) fn reading(
         .route("/v1/paths/{name}", get(paths))
         .route("/v1/ping/{name}", get(ping))
         .route("/v1/topology", get(topology))
+        .route("/v1/routes", get(routes))
         .route("/v1/explain/{address}", get(explain))
         .route("/v1/showconf", get(show_conf))
         .route("/v1/removals", get(removals))
@@ -101,6 +102,10 @@ async fn ping(State(desk): Shared, Path(name): Path<String>) -> Response {
 
 async fn topology(State(desk): Shared) -> Response {
     desk.ask(ControlRequest::Topology).await
+}
+
+async fn routes(State(desk): Shared) -> Response {
+    desk.ask(ControlRequest::Routes).await
 }
 
 async fn explain(State(desk): Shared, Path(text): Path<String>) -> Response {

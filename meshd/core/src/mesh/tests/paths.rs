@@ -182,6 +182,11 @@ fn a_dead_peer_is_bypassed_only_if_allowed_and_not_at_once() {
     assert_eq!(world.nodes[0].verdict("10.0.2.1"), ExplainVerdict::Tunnel);
     world.run_s(3);
     assert_eq!(world.nodes[0].verdict("10.0.2.1"), ExplainVerdict::Native);
+    let listed = world.nodes[0].mesh.routes().routes;
+    let prefix = "10.0.2.1/32".parse().unwrap();
+    let listed = listed.iter().find(|route| route.prefix == prefix).unwrap();
+    assert_eq!(listed.verdict, ExplainVerdict::Native);
+    assert_eq!(listed.peer_state, Some(PeerState::Down));
     assert_eq!(
         world.nodes[1].verdict("10.0.1.1"),
         ExplainVerdict::Tunnel,

@@ -150,6 +150,67 @@ fn explain_names_peer_and_zone_mate() {
 }
 
 #[test]
+fn routes_are_listed_with_owner_and_reason() {
+    let mut world = World::new(&[("a", Some("x")), ("b", Some("x")), ("c", Some("y"))]);
+    world.run_s(2);
+    let routes = world.nodes[0].mesh.routes();
+    let of = |prefix: &str| {
+        let wanted = prefix.parse().unwrap();
+        let mut same = routes.routes.iter().filter(|route| route.prefix == wanted);
+        let found = same.next().unwrap();
+        assert!(same.next().is_none(), "{prefix} stands twice");
+        let peer = found.peer.as_deref();
+        (
+            found.verdict,
+            peer,
+            found.fail_closed,
+            found.reason.as_str(),
+        )
+    };
+    assert_eq!(
+        of("10.0.3.1/32"),
+        (
+            ExplainVerdict::Tunnel,
+            Some("c"),
+            true,
+            "node address in zone y"
+        )
+    );
+    assert_eq!(
+        of("10.0.2.1/32"),
+        (
+            ExplainVerdict::Native,
+            Some("b"),
+            false,
+            "of a member in this node's zone"
+        )
+    );
+    let mate = world.nodes[1].mesh.status(world.now).mesh_address;
+    let (verdict, peer, closed, reason) = of(&format!("{mate}/128"));
+    assert_eq!(
+        (verdict, peer, closed),
+        (ExplainVerdict::Unreachable, Some("b"), true)
+    );
+    assert!(reason.contains("use its node address"), "{reason}");
+    // What is listed and what a packet meets are the same.
+    for route in &routes.routes {
+        let answer = world.nodes[0].mesh.explain(route.prefix.addr(), world.now);
+        if answer.verdict != ExplainVerdict::Local && route.prefix.addr() == route.prefix.network()
+        {
+            let host = route.prefix.prefix_len() == route.prefix.max_prefix_len();
+            assert!(!host || answer.verdict == route.verdict, "{route:?}");
+        }
+    }
+    assert!(
+        routes
+            .rules
+            .iter()
+            .any(|rule| rule.contains("not fwmark 0x"))
+    );
+    assert_eq!(routes.refused, []);
+}
+
+#[test]
 fn members_show_what_is_known_of_them() {
     let mut world = World::new(&[("a", Some("x")), ("b", Some("x")), ("c", Some("y"))]);
     world.run_s(2);
