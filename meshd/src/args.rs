@@ -20,6 +20,9 @@ pub struct Args {
     /// Say what is wrong with the configuration and what will surprise, then exit (0 or 2).
     #[arg(long)]
     pub check: bool,
+    /// Print every key of the configuration file with its type, default and meaning
+    #[arg(long, conflicts_with = "check")]
+    pub keys: bool,
 
     /// What to log, e.g. `info` or `meshd=debug,warn`; goes before `log` in the configuration.
     #[arg(long, value_name = "FILTER", env = "MESHD_LOG")]

@@ -7,6 +7,7 @@ mod advertise_file;
 mod fields;
 mod file;
 mod issue;
+mod keys;
 mod networks;
 mod reader;
 mod remote;
@@ -32,6 +33,7 @@ pub use self::file::{
     read_zone_file,
 };
 pub use self::issue::{ConfigError, Issue, MAX_ISSUES};
+pub use self::keys::{Key, KeyDefault, KeyType, keys, keys_as_markdown, keys_as_text};
 pub(crate) use self::networks::routable;
 pub use self::remote::{Remote, RemoteListen};
 use crate::resolve::Announced;

@@ -9,6 +9,10 @@ use meshd::{config, priority};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.keys {
+        print(&config::keys_as_text());
+        return ExitCode::SUCCESS;
+    }
     if args.check {
         let report = config::check(&args.config);
         print(&report.to_string());

@@ -13,7 +13,7 @@ fn file(name: &str) -> String {
 }
 
 /// Every key, by asking each section for one it does not know.
-fn keys() -> Vec<String> {
+fn keys_known_to_the_reader() -> Vec<String> {
     let mut keys = Vec::new();
     for (prefix, text) in [
         ("", "?: 1"),
@@ -46,64 +46,91 @@ fn keys() -> Vec<String> {
 }
 
 #[test]
-fn every_key_is_documented_and_nothing_else() {
-    let document = file("docs/configuration.md");
-    let rows = document.lines().filter_map(|line| {
-        let key = line.strip_prefix("| `")?.split_once('`')?.0;
-        (!key.contains(".key") && !key.contains(".json") && !key.contains(".lock")).then_some(key)
-    });
-    let documented: Vec<_> = rows.collect();
-    let sections = [
-        "cluster",
-        "node",
-        "discovery",
-        "wireguard",
-        "topology",
-        "filters",
-        "networks",
-        "routing",
-        "metrics",
-        "remote",
-    ];
-    let keys = keys();
-    for key in &keys {
-        let known = sections.contains(&key.as_str()) || documented.contains(&key.as_str());
-        assert!(known, "{key} is not in docs/configuration.md");
-    }
-    for row in documented {
+fn every_key_has_its_entry_and_nothing_else() {
+    let known = keys_known_to_the_reader();
+    let entries = keys();
+    let listed: Vec<&str> = entries.iter().map(|key| key.path).collect();
+    let within = |section: &String, path: &&str| path.starts_with(&format!("{section}."));
+    for key in &known {
+        let section = listed.iter().any(|path| within(key, path));
         assert!(
-            keys.iter().any(|key| key == row),
-            "{row} is documented and not a key"
+            section || listed.contains(&key.as_str()),
+            "{key} is not in config/keys.rs"
         );
+    }
+    for path in listed {
+        assert!(known.iter().any(|key| key == path), "{path} is not a key");
+    }
+}
+
+/// A YAML document with `value` under `path`.
+fn with(path: &str, value: &str) -> String {
+    path.rsplit('.').fold(value.to_owned(), |inner, name| {
+        match name.strip_suffix("[]") {
+            Some(list) => format!("{{{list}: [{inner}]}}"),
+            None => format!("{{{name}: {inner}}}"),
+        }
+    })
+}
+
+#[test]
+fn a_value_of_another_type_than_the_entry_says_is_refused() {
+    for key in keys() {
+        let wrong: &[&str] = match key.kind {
+            KeyType::Text | KeyType::Path => &["[a]", "{a: b}"],
+            KeyType::Number | KeyType::NumberOrAuto => &["many", "[1]"],
+            KeyType::Boolean => &["perhaps", "[true]"],
+            KeyType::Texts | KeyType::Prefixes | KeyType::Filter | KeyType::Maps => {
+                &["word", "{a: b}"]
+            }
+        };
+        let refused = |value: &str| {
+            let issues = parse(&with(key.path, value), "host-1").unwrap_err();
+            let path = key.path.replace("[]", "[0]");
+            issues.iter().any(|issue| issue.key == path)
+        };
+        for value in wrong {
+            assert!(refused(value), "{}: {value} passes", key.path);
+        }
+        if key.kind == KeyType::NumberOrAuto {
+            assert!(!refused("auto"), "{}", key.path);
+        }
     }
 }
 
 #[test]
-fn documented_defaults_are_the_defaults() {
-    let document = file("docs/configuration.md");
-    for (key, default) in [
-        ("wireguard.interface", DEFAULT_INTERFACE.to_owned()),
-        ("wireguard.listenPort", DEFAULT_LISTEN_PORT.to_string()),
-        ("routing.table", DEFAULT_ROUTING.table.to_string()),
-        (
-            "routing.rulePriority",
-            DEFAULT_ROUTING.rule_priority.to_string(),
-        ),
-        (
-            "routing.mark",
-            format!(
-                "\"{:#x}/{:#x}\"",
-                DEFAULT_ROUTING.mark, DEFAULT_ROUTING.mask
-            ),
-        ),
-        ("routing.protocol", DEFAULT_ROUTING.protocol.to_string()),
-        ("stateDir", DEFAULT_STATE_DIR.to_owned()),
-        ("controlSocket", DEFAULT_CONTROL_SOCKET.to_owned()),
-        ("log", DEFAULT_LOG.to_owned()),
-    ] {
-        let row = format!("| `{key}` | `{default}` |");
-        assert!(document.contains(&row), "no row {row}");
+fn defaults_that_are_values_can_be_written_down() {
+    for key in keys() {
+        if let KeyDefault::Value(value) = &key.default {
+            let document = with(key.path, value);
+            let inner = document
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'));
+            let text = format!("{MINIMAL}{}\n", inner.unwrap());
+            let same = parse(&text, "host-1").map(|loaded| loaded.config);
+            assert!(same.is_ok(), "{text}: {same:?}");
+            assert_eq!(same.unwrap(), read(MINIMAL).config, "{text}");
+        }
     }
+}
+
+#[test]
+fn the_document_is_made_of_the_entries() {
+    const BEGIN: &str = "writes it anew -->\n";
+    const END: &str = "<!-- end of keys -->\n";
+    let document = file("docs/configuration.md");
+    let (before, rest) = document.split_once(BEGIN).unwrap();
+    let (written, after) = rest.split_once(END).unwrap();
+    let made = keys_as_markdown();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        fs::write(path, format!("{before}{BEGIN}{made}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(
+        written == made,
+        "docs/configuration.md is not what config/keys.rs says: UPDATE_DOCS=1 cargo test --lib documents"
+    );
 }
 
 #[test]
