@@ -13,6 +13,7 @@ mod netlink;
 mod observe;
 mod ownership;
 mod reconcile;
+mod reconcile_counters;
 mod route;
 mod rule;
 #[cfg(test)]
@@ -26,3 +27,4 @@ pub use monitor::NetworkChanged;
 pub use netlink::Netlink;
 pub use ownership::Ownership;
 pub use reconcile::ReconcileReport;
+pub use reconcile_counters::ReconcileCounters;

@@ -2,9 +2,11 @@
 //! counted as they happen. Label values are bounded: states, event kinds, drop reasons, and the names of
 //! at most [`MAX_PEERS`] peers. What each means is in `docs/metrics.md`.
 
+mod network;
 mod recovery;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
@@ -23,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::bounded::BoundedListener;
 use crate::engine::Engine;
+use crate::linux::ReconcileCounters;
 
 /// Content type of the exposition format.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,9 +41,10 @@ const MAX_PEERS: usize = 256;
 pub(super) type MetricsRequest = oneshot::Sender<String>;
 
 /// The daemon's metrics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Metrics {
     events: Family<Labels, Counter>,
+    reconcile: Arc<ReconcileCounters>,
 }
 
 type Labels = Vec<(String, String)>;
@@ -50,6 +54,14 @@ fn label(name: &str, value: impl Into<String>) -> Labels {
 }
 
 impl Metrics {
+    /// No event so far. `reconcile` is counted by who reconciles.
+    pub(super) fn new(reconcile: Arc<ReconcileCounters>) -> Self {
+        Self {
+            events: Family::default(),
+            reconcile,
+        }
+    }
+
     /// Counts an event by its kind.
     pub(super) fn count(&self, event: &Event) {
         self.events.get_or_create(&label("kind", event.kind)).inc();
@@ -61,6 +73,7 @@ impl Metrics {
         let build = Info::new(label("version", env!("CARGO_PKG_VERSION")));
         registry.register("build", "Build of the daemon", build);
         registry.register("events", "What happened, by kind", self.events.clone());
+        network::register(&mut registry, &self.reconcile);
         register_mesh(&mut registry, mesh, now);
         register_engine(&mut registry, engine);
         let mut text = String::new();

@@ -62,7 +62,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let cache = Arc::new(foundation.state.address_cache());
     let client = client_config(&config, &foundation, Arc::clone(&cache))?;
     let netlink = Netlink::open(Ownership::of(&settings)).await?;
-    let changes = netlink.monitor()?;
+    let (changes, reconciles) = (netlink.monitor()?, netlink.reconciles());
     let mut mesh = foundation.mesh(settings.clone())?;
     let footing = first_inputs(&mut mesh, &config, &found, &netlink).await?;
     let (engine, engine_receiver) = start_engine(&settings, &foundation, &config)?;
@@ -88,7 +88,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
         network,
         leftovers,
         queries,
-        metrics: Metrics::default(),
+        metrics: Metrics::new(reconciles),
         events: control.events(),
         pending,
         footing,

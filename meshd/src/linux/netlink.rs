@@ -1,9 +1,12 @@
 //! The handle to the kernel's network configuration. What it does is in the files of the operations.
 
+use std::sync::Arc;
+
 use tokio::sync::Mutex;
 
 use super::connection::{Connection, NetlinkError};
 use super::ownership::Ownership;
+use super::reconcile_counters::ReconcileCounters;
 
 /// Reads and changes the network configuration of the network namespace it was opened in. Changes
 /// only what its [`Ownership`] names.
@@ -13,6 +16,7 @@ pub struct Netlink {
     pub(super) ownership: Ownership,
     /// One change of ours at a time: each starts from what it observed.
     pub(super) changing: Mutex<()>,
+    pub(super) reconciles: Arc<ReconcileCounters>,
 }
 
 impl Netlink {
@@ -35,6 +39,7 @@ impl Netlink {
             connection: Connection::open().map_err(NetlinkError::Open)?,
             ownership,
             changing: Mutex::new(()),
+            reconciles: Arc::default(),
         })
     }
 
@@ -42,5 +47,11 @@ impl Netlink {
     #[must_use]
     pub const fn ownership(&self) -> &Ownership {
         &self.ownership
+    }
+
+    /// What reconciling comes to, while this handle lives and after.
+    #[must_use]
+    pub fn reconciles(&self) -> Arc<ReconcileCounters> {
+        Arc::clone(&self.reconciles)
     }
 }

@@ -38,7 +38,9 @@ impl Netlink {
             Ok(observed) => run.apply(desired, observed).await,
             Err(error) => run.fail(error.to_string()),
         }
-        run.finish()
+        let report = run.finish();
+        self.reconciles.count(&report);
+        report
     }
 }
 

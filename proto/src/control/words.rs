@@ -15,9 +15,9 @@ macro_rules! words {
             }
         }
 
-        #[cfg(test)]
         impl $type {
-            const ALL: &[Self] = &[$(Self::$variant),+];
+            /// Every value there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
         }
     };
 }

@@ -97,14 +97,15 @@ impl Mesh {
     }
 
     pub(super) fn build_paths(&self, name: &str, now: Now) -> Option<Paths> {
-        let peer = self.peer_called(name)?;
-        let paths = words::paths(peer, now);
-        Some(Paths {
-            version: CONTROL_VERSION,
-            name: peer.label.clone(),
-            state: peer.state,
-            paths,
-        })
+        self.peer_called(name).map(|peer| paths_of(peer, now))
+    }
+
+    /// Every candidate path of every peer, as `meshctl paths` shows it; peers in no order.
+    #[must_use]
+    pub fn every_path(&self, now: Now) -> Vec<Paths> {
+        self.listed_peers()
+            .map(|peer| paths_of(peer, now))
+            .collect()
     }
 
     /// The peer of this name or id.
@@ -212,4 +213,13 @@ impl Mesh {
 /// Milliseconds with three decimals: microseconds are what the clock is good for.
 pub(super) fn millis(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+fn paths_of(peer: &Peer, now: Now) -> Paths {
+    Paths {
+        version: CONTROL_VERSION,
+        name: peer.label.clone(),
+        state: peer.state,
+        paths: words::paths(peer, now),
+    }
 }

@@ -1,8 +1,9 @@
 //! Metrics of recovery: what it did since the start, and what it knows of each peer's path in use.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
-use mesh_proto::control::{Peer, PeerState};
+use mesh_proto::control::{Path, PathState, Peer, PeerState};
 use meshd_core::recovery_counters::SILENCE_BOUNDS_MS;
 use meshd_core::{Mesh, Now, RecoveryCounters};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
@@ -130,6 +131,26 @@ pub(super) fn register_paths(registry: &mut Registry, mesh: &Mesh, peers: &[Peer
     let suspect = Family::<Labels, Gauge>::default();
     let rtt = Family::<Labels, Float>::default();
     let loss = Family::<Labels, Float>::default();
+    let states = Family::<Labels, Gauge>::default();
+    for state in PathState::ALL {
+        // There from the first scrape on, with a zero.
+        drop(states.get_or_create(&label("state", state.to_string())));
+    }
+    let every = mesh.every_path(now);
+    for path in every.iter().flat_map(|peer| &peer.paths) {
+        states
+            .get_or_create(&label("state", path.state.to_string()))
+            .inc();
+    }
+    let in_use: BTreeMap<&str, &Path> = every
+        .iter()
+        .filter_map(|peer| {
+            Some((
+                peer.name.as_str(),
+                peer.paths.iter().find(|path| path.in_use)?,
+            ))
+        })
+        .collect();
     for peer in peers {
         let labels = label("peer", &peer.name);
         let is = |state| i64::from(peer.state == state);
@@ -139,15 +160,12 @@ pub(super) fn register_paths(registry: &mut Registry, mesh: &Mesh, peers: &[Peer
         if let Some(ms) = peer.rtt_ms {
             rtt.get_or_create(&labels).set(ms / 1000.0);
         }
-        let paths = mesh.paths(&peer.name, now);
-        let in_use = paths
-            .iter()
-            .flat_map(|paths| &paths.paths)
-            .find(|path| path.in_use);
+        let in_use = in_use.get(peer.name.as_str());
         if let Some(percent) = in_use.and_then(|path| path.loss_percent) {
             loss.get_or_create(&labels).set(f64::from(percent) / 100.0);
         }
     }
+    registry.register("paths", "Candidate paths of all peers, by state", states);
     registry.register("peer_up", "1 while the tunnel is up or suspect", up);
     registry.register(
         "peer_suspect",
