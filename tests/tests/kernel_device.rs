@@ -78,6 +78,17 @@ fn many_peers_take_few_messages_and_one_change_takes_one() {
     let engine = Engine::start_kernel(config(), false, events).unwrap();
     let counters = engine.counters();
     let messages = || counters.snapshot().netlink_peers;
+    // A reading that misses a peer, or something of it, is followed by an attempt to put that right.
+    let assert_read_back = || {
+        let reads = || counters.snapshot().netlink_read;
+        let before = reads();
+        wait::until("readings", PATIENCE, || {
+            let more = reads() - before;
+            (more >= 3).then_some(()).ok_or_else(|| more.to_string())
+        })
+        .unwrap();
+        assert_eq!(counters.snapshot().healed, 0);
+    };
     // A handshake for each as well: as at the start in a large mesh.
     let mut peers = many_peers(500);
     let keys: BTreeSet<_> = peers.iter().map(|spec| spec.public_key).collect();
@@ -100,10 +111,13 @@ fn many_peers_take_few_messages_and_one_change_takes_one() {
         "500 peers, 500 handshakes: {after} messages"
     );
     assert!(after <= 10, "{after}");
+    assert_read_back();
+    assert_eq!(messages(), after, "nothing changed");
 
     peers[3].allowed_ips.push("172.16.0.0/16".parse().unwrap());
     engine.send(EngineCommand::SetPeer(Box::new(peers[3].clone())));
     wait_lines("allowed-ips", "172.16.0.0/16", 1);
+    assert_read_back();
     assert_eq!(messages(), after + 1);
     engine.stop();
     assert!(shown("allowed-ips").is_empty(), "the device is gone");

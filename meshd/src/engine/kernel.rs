@@ -10,6 +10,7 @@ mod message;
 mod netlink;
 mod observe;
 mod peer;
+mod pending;
 mod probe_socket;
 mod reading;
 mod stun_socket;
@@ -34,6 +35,7 @@ use device::{check_port, remove_predecessor};
 pub use device::{kernel_available, kernel_device, remove_kernel_device};
 use netlink::WgNetlink;
 use peer::KernelPeer;
+use pending::Pending;
 use probe_socket::ProbeSocket;
 use reading::{PeerReading, Reading, clamped};
 use stun_socket::StunSocket;
@@ -44,9 +46,6 @@ const POLL_BUSY: Duration = Duration::from_millis(100);
 const POLL_IDLE: Duration = Duration::from_millis(500);
 /// Reading takes at most one part in so many of the time, whatever the number of peers.
 const POLL_SHARE: u32 = 20;
-/// Changes of peers in one netlink message: one attribute holds 64 KiB.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 60_000;
 /// So long peers of an adopted device may stay that nobody has named: the cache may not know them all.
 const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(10);
 /// What was read so recently is not read again before a handshake: many begin at once. Longer where reading
@@ -75,8 +74,7 @@ pub(super) struct KernelWorker {
     stun: Option<StunSocket>,
     peers: BTreeMap<WgPublicKey, KernelPeer>,
     addresses: BTreeMap<Ipv6Addr, WgPublicKey>,
-    /// Changes that wait to go out together, in order.
-    pending: Vec<WireguardPeer>,
+    pending: Pending,
     counters: Arc<EngineCounters>,
     /// Peers of a device that was adopted, until the core has set them.
     left: BTreeMap<WgPublicKey, PeerReading>,
@@ -126,7 +124,7 @@ impl KernelWorker {
             stun,
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            pending: Vec::new(),
+            pending: Pending::new(now),
             counters,
             left,
             patient_until: now + PATIENCE_WITH_STRANGERS,
@@ -191,19 +189,23 @@ impl KernelWorker {
             if now >= self.next_poll {
                 self.poll(now);
             }
-            self.flush();
+            if self.pending.is_due(Instant::now()) {
+                self.flush();
+            }
             self.sink.flush();
         }
-        if self.remove_at_end
-            && let Err(error) = self.netlink.remove()
-        {
+        if !self.remove_at_end {
+            // The device goes on, with what was decided.
+            self.flush();
+        } else if let Err(error) = self.netlink.remove() {
             tracing::warn!(%error, "the WireGuard interface cannot be removed");
         }
     }
 
     fn next_due(&self) -> Instant {
         let copies = self.peers.values().filter_map(KernelPeer::next_copy);
-        copies.fold(self.next_poll, Instant::min)
+        let change = self.pending.next_due(copies.min());
+        change.map_or(self.next_poll, |at| at.min(self.next_poll))
     }
 
     fn receive(&mut self) {
@@ -238,19 +240,23 @@ impl KernelWorker {
 
     /// Sends the changes that wait. One that the kernel refuses does not stop the others.
     fn flush(&mut self) {
-        while !self.pending.is_empty() {
-            let rest = self
-                .pending
-                .split_off(message::fitting(&self.pending, BATCH, BATCH_BYTES));
-            let batch = std::mem::replace(&mut self.pending, rest);
-            if self.netlink.set_peers(batch.clone()).is_ok() {
-                continue;
+        let began = Instant::now();
+        while let Some(changes) = self.pending.take_message() {
+            match self.netlink.set_peers(changes.clone()) {
+                Ok(()) => {}
+                // The next reading makes it again, with all peers.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => self.pending.clear(),
+                Err(_) => self.set_one_by_one(changes),
             }
-            for one in batch {
-                if let Err(error) = self.netlink.set_peers(vec![one]) {
-                    // A device that is gone is made again by the next reading.
-                    tracing::debug!(%error, "the kernel refused to change a peer");
-                }
+        }
+        let ended = Instant::now();
+        self.pending.sent(ended, ended - began);
+    }
+
+    fn set_one_by_one(&mut self, changes: Vec<WireguardPeer>) {
+        for change in changes {
+            if let Err(error) = self.netlink.set_peers(vec![change]) {
+                tracing::debug!(%error, "the kernel refused to change a peer");
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Carries out what the core asks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use mesh_proto::WgPublicKey;
@@ -12,6 +13,7 @@ use super::super::endpoint_gate::EndpointGate;
 use super::super::queue::Message;
 use super::peer::KernelPeer;
 use super::probe_socket::HEADER_BYTES;
+use super::reading::PeerReading;
 use super::{KernelWorker, message};
 
 /// Between endpoints that are dialled one after the other: dialling the next forgets the handshake
@@ -46,7 +48,8 @@ impl KernelWorker {
             EngineCommand::RemovePeer(key) => {
                 if let Some(peer) = self.peers.remove(&key) {
                     self.forget_address(&peer);
-                    self.pending.push(message::remove(&key));
+                    self.pending.forget(&BTreeSet::from([key]));
+                    self.pending.gather(key, message::remove(&key));
                 }
             }
             EngineCommand::Handshake { peer, copies } => self.handshake(now, &peer, &copies),
@@ -83,12 +86,12 @@ impl KernelWorker {
             let mut known = known;
             let shown = message::as_shown(&known.spec);
             known.other_secret |= shown.preshared_key != message::as_shown(&spec).preshared_key;
-            self.pending.extend(message::update(&spec, &shown));
+            self.update(&spec, &shown);
             known.gate = EndpointGate::new(spec.endpoint_filter.clone());
             known.spec = spec;
             self.remember(known);
         } else if let Some(shown) = self.left.remove(&key) {
-            self.pending.extend(message::update(&spec, &shown));
+            self.update(&spec, &shown);
             let path = shown.endpoint.map(|endpoint| self.path_to(endpoint));
             let mut peer = KernelPeer::new(spec);
             let allowed = path.filter(|path| peer.allows(path.remote.ip()));
@@ -96,8 +99,14 @@ impl KernelWorker {
             peer.adopt(shown);
             self.remember(peer);
         } else {
-            self.pending.push(message::add(&spec, None));
+            self.pending.gather(key, message::add(&spec, None));
             self.remember(KernelPeer::new(spec));
+        }
+    }
+
+    fn update(&mut self, spec: &PeerSpec, shown: &PeerReading) {
+        if let Some(change) = message::update(spec, shown) {
+            self.pending.hurry(spec.public_key, change);
         }
     }
 
@@ -126,7 +135,8 @@ impl KernelWorker {
         let moved = peer.in_use().map(|old| old.remote) != Some(path.remote);
         peer.set_path(Some(path));
         if moved {
-            self.pending.push(message::set_endpoint(key, path.remote));
+            let change = message::set_endpoint(key, path.remote);
+            self.pending.hurry(*key, change);
         }
         true
     }
@@ -147,7 +157,9 @@ impl KernelWorker {
         {
             return count(&self.counters.drop_no_path);
         }
-        self.flush();
+        if self.pending.holds(key) {
+            self.flush();
+        }
         if is_ping(packet)
             && let Some(peer) = self.peers.get_mut(key)
         {
@@ -160,8 +172,11 @@ impl KernelWorker {
     }
 
     fn handshake(&mut self, now: Instant, key: &WgPublicKey, copies: &[HandshakeCopy]) {
-        // What happened since the last reading may have made it needless.
-        self.poll_unless_fresh(now);
+        // What happened since the last reading may have made it needless; not if the kernel is yet to learn of
+        // the peer.
+        if !self.pending.holds(key) {
+            self.poll_unless_fresh(now);
+        }
         let Some(peer) = self.peers.get_mut(key) else {
             return count(&self.counters.drop_no_session);
         };
@@ -198,42 +213,40 @@ impl KernelWorker {
     /// Dials the endpoints whose time has come. Removing and adding a peer in one message is what makes
     /// the kernel send an initiation whenever the last one was.
     pub(super) fn dial_due(&mut self, now: Instant) {
-        if self
-            .peers
-            .values()
-            .all(|peer| peer.next_copy().is_none_or(|at| at > now))
-        {
+        let is_due = |peer: &KernelPeer| peer.next_copy().is_some_and(|at| at <= now);
+        if !self.pending.is_open(now) || !self.peers.values().any(is_due) {
             return;
         }
         // The far end may have begun meanwhile.
         self.poll_unless_fresh(now);
-        let mut due = Vec::new();
+        let mut due = BTreeMap::new();
         for (key, peer) in &mut self.peers {
             if peer.last_receive.is_some_and(|at| now < at + RECENT) {
                 peer.copies.retain(|(at, _)| *at > now);
                 continue;
             }
             let ready: Vec<_> = peer.copies.extract_if(.., |(at, _)| *at <= now).collect();
-            if let Some((_, path)) = ready.last() {
-                due.push((*key, *path));
+            let Some((_, path)) = ready.last() else {
+                continue;
+            };
+            if peer.allows(path.remote.ip()) {
+                due.insert(*key, *path);
+            } else {
+                count(&self.counters.drop_endpoint_filter);
             }
         }
+        // What waits for these peers is in what is sent now.
+        self.pending.forget(&due.keys().copied().collect());
         for (key, path) in due {
             let Some(peer) = self.peers.get_mut(&key) else {
                 continue;
             };
-            if !peer.allows(path.remote.ip()) {
-                count(&self.counters.drop_endpoint_filter);
-                continue;
-            }
             peer.set_path(Some(path));
             peer.added_again();
             peer.dialled = true;
-            // What waits for this peer is in there too.
-            self.pending.retain(|change| !message::is_of(change, &key));
-            self.pending.push(message::remove(&key));
-            self.pending
-                .push(message::add(&peer.spec, Some(path.remote)));
+            self.pending.gather(key, message::remove(&key));
+            let add = message::add(&peer.spec, Some(path.remote));
+            self.pending.gather(key, add);
         }
     }
 }

@@ -79,32 +79,6 @@ pub(super) fn as_shown(spec: &PeerSpec) -> PeerReading {
     }
 }
 
-/// True if the change is one of that peer.
-pub(super) fn is_of(change: &WireguardPeer, key: &WgPublicKey) -> bool {
-    change
-        .0
-        .iter()
-        .any(|attribute| matches!(attribute, WireguardPeerAttribute::PublicKey(of) if *of == key.0))
-}
-
-/// How many of `changes`, at least one, make a message of at most `most` of them and about `bytes`.
-pub(super) fn fitting(changes: &[WireguardPeer], most: usize, bytes: usize) -> usize {
-    let mut total = 0;
-    let fit = changes.iter().take(most).take_while(|change| {
-        total += change.0.iter().map(estimate).sum::<usize>();
-        total <= bytes
-    });
-    fit.count().max(1)
-}
-
-/// Bytes of an attribute, or a little more.
-fn estimate(attribute: &WireguardPeerAttribute) -> usize {
-    match attribute {
-        WireguardPeerAttribute::AllowedIps(list) => 8 + list.len() * 48,
-        _ => 40,
-    }
-}
-
 /// Forgets a peer and its sessions.
 pub(super) fn remove(key: &WgPublicKey) -> WireguardPeer {
     WireguardPeer(vec![
@@ -159,15 +133,6 @@ mod tests {
             matches!(attribute, WireguardPeerAttribute::Flags(flags)
                 if flags.contains(WireguardPeerFlags::ReplaceAllowedIps))
         })
-    }
-
-    #[test]
-    fn many_prefixes_make_smaller_batches() {
-        let small = vec![add(&spec(&["10.1.0.0/16"]), None); 100];
-        assert_eq!(fitting(&small, 64, 60_000), 64);
-        let large = vec![add(&spec(&["10.1.0.0/16"; 500]), None); 100];
-        assert_eq!(fitting(&large, 64, 60_000), 2);
-        assert_eq!(fitting(&large, 64, 1), 1, "goes on whatever the size");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use meshd_core::data_plane::EngineEvent;
 
 use super::super::counters::count;
 use super::super::silence::SilenceWatch;
+use super::peer::KernelPeer;
 use super::reading::{PeerReading, Reading};
 use super::{KernelWorker, message};
 
@@ -15,9 +16,8 @@ use super::{KernelWorker, message};
 const TELL_GAP: Duration = Duration::from_secs(1);
 
 impl KernelWorker {
-    /// Reads and compares.
+    /// Reads and compares, except peers that the kernel is yet to be told about.
     pub(super) fn poll(&mut self, now: Instant) {
-        self.flush();
         match self.read() {
             Ok(reading) => {
                 self.heal_device(&reading);
@@ -26,7 +26,6 @@ impl KernelWorker {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => self.make_again(),
             Err(error) => tracing::warn!(%error, "the WireGuard interface cannot be read"),
         }
-        self.flush();
     }
 
     pub(super) fn poll_unless_fresh(&mut self, now: Instant) {
@@ -41,10 +40,11 @@ impl KernelWorker {
             tracing::debug!(%error, "the WireGuard interface is still missing");
             return;
         }
-        for peer in self.peers.values_mut() {
+        self.pending.clear();
+        for (key, peer) in &mut self.peers {
             peer.added_again();
             let endpoint = peer.in_use().map(|path| path.remote);
-            self.pending.push(message::add(&peer.spec, endpoint));
+            self.pending.hurry(*key, message::add(&peer.spec, endpoint));
         }
         self.sink.insist(EngineEvent::InterfaceRecreated);
     }
@@ -64,9 +64,9 @@ impl KernelWorker {
         }
         self.left.clear();
         for stranger in reading.peers.keys() {
-            if !self.peers.contains_key(stranger) {
+            if !self.peers.contains_key(stranger) && !self.pending.holds(stranger) {
                 self.put_right(format!("added the peer {stranger}"));
-                self.pending.push(message::remove(stranger));
+                self.pending.hurry(*stranger, message::remove(stranger));
             }
         }
     }
@@ -83,8 +83,9 @@ impl KernelWorker {
     }
 
     fn compare(&mut self, now: Instant, reading: &Reading) {
-        let keys: Vec<_> = self.peers.keys().copied().collect();
-        for key in keys {
+        let known = self.peers.keys().filter(|key| !self.pending.holds(key));
+        let known: Vec<_> = known.copied().collect();
+        for key in known {
             match reading.peers.get(&key) {
                 Some(shown) => self.compare_peer(now, key, shown),
                 None => self.missing(key),
@@ -96,7 +97,7 @@ impl KernelWorker {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.added_again();
             let endpoint = peer.in_use().map(|path| path.remote);
-            self.pending.push(message::add(&peer.spec, endpoint));
+            self.pending.hurry(key, message::add(&peer.spec, endpoint));
             self.put_right(format!("removed the peer {key}"));
         }
     }
@@ -123,7 +124,7 @@ impl KernelWorker {
                 .offer(EngineEvent::Unanswered { peer: key, since });
         }
         if let Some(change) = changed {
-            self.pending.push(change);
+            self.pending.hurry(key, change);
             self.put_right(format!("changed the peer {key}"));
         }
         self.follow(key, shown);
@@ -137,14 +138,14 @@ impl KernelWorker {
         let Some(endpoint) = shown.endpoint else {
             return;
         };
+        let before = self.peers.get(&key).and_then(KernelPeer::in_use);
+        if before.map(|path| path.remote) == Some(endpoint) {
+            return;
+        }
         let path = self.path_to(endpoint);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        let before = peer.in_use();
-        if before.map(|path| path.remote) == Some(endpoint) {
-            return;
-        }
         if peer.allows(endpoint.ip()) {
             peer.set_path(Some(path));
             if before.is_some() {
@@ -154,12 +155,13 @@ impl KernelWorker {
         }
         count(&self.counters.drop_endpoint_filter);
         if let Some(path) = before {
-            self.pending.push(message::set_endpoint(&key, path.remote));
+            let change = message::set_endpoint(&key, path.remote);
+            self.pending.hurry(key, change);
         } else {
             // Without an endpoint only a new peer sends nowhere.
             peer.added_again();
-            self.pending.push(message::remove(&key));
-            self.pending.push(message::add(&peer.spec, None));
+            self.pending.hurry(key, message::remove(&key));
+            self.pending.hurry(key, message::add(&peer.spec, None));
         }
     }
 
