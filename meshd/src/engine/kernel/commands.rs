@@ -144,7 +144,7 @@ impl KernelWorker {
     /// Probes leave by the path in use. To look at another one the kernel's packets all have to go there,
     /// so that is done only when nothing comes back on this one.
     fn send(&mut self, now: Instant, key: &WgPublicKey, path: Option<PathId>, packet: &[u8]) {
-        let Some(peer) = self.peers.get_mut(key) else {
+        let Some(peer) = self.peers.get(key) else {
             return count(&self.counters.drop_no_session);
         };
         let (in_use, has_session) = (peer.in_use(), peer.has_session(now));
@@ -153,7 +153,7 @@ impl KernelWorker {
         }
         if let Some(path) = path
             && in_use.map(|path| path.remote) != Some(path.remote)
-            && !(peer.may_hop(now) && self.set_path(key, path))
+            && !(self.may_hop(now, key) && self.set_path(key, path))
         {
             return count(&self.counters.drop_no_path);
         }
@@ -169,6 +169,18 @@ impl KernelWorker {
             tracing::debug!(%error, "a probe was not sent");
             count(&self.counters.drop_send_error);
         }
+    }
+
+    /// True if the peer's packets may try another path. Whoever answers probes may be held up while the kernels
+    /// go on: so not while anything comes from there.
+    fn may_hop(&mut self, now: Instant, key: &WgPublicKey) -> bool {
+        if !self.peers.get(key).is_some_and(|peer| peer.is_silent(now)) {
+            return false;
+        }
+        self.poll_unless_fresh(now);
+        self.peers
+            .get_mut(key)
+            .is_some_and(|peer| peer.may_hop(now))
     }
 
     fn handshake(&mut self, now: Instant, key: &WgPublicKey, copies: &[HandshakeCopy]) {

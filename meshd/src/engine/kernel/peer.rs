@@ -125,13 +125,19 @@ impl KernelPeer {
     /// True if packets may leave the path in use to look for another: nothing answers there, and the
     /// last try has had its time.
     pub(super) fn may_hop(&mut self, now: Instant) -> bool {
+        let may = self.is_silent(now);
+        if may {
+            self.hopped = Some(now);
+        }
+        may
+    }
+
+    /// The same, without going.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
         let patience = SILENCE.max(self.trip * SILENCE_TRIPS);
         let silent = self.asked.is_some_and(|at| now >= at + patience);
         let rest = HOP.max(self.trip * 2);
         let rested = self.hopped.is_none_or(|at| now >= at + rest);
-        if silent && rested {
-            self.hopped = Some(now);
-        }
         silent && rested
     }
 
