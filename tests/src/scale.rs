@@ -1,9 +1,11 @@
 //! Scale: how long a new node takes until it exchanges data with every member of a mesh of real daemons,
 //! and what a daemon of such a mesh costs. [`server`] does the same for the discovery server alone, with
-//! many more members.
+//! many more members, [`peers`] for one daemon with many peers.
 
 pub mod answers;
 pub mod mesh;
+mod open_files;
+pub mod peers;
 pub mod report;
 pub mod server;
 pub mod star;

@@ -17,12 +17,12 @@ pub struct Report {
 /// One run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
-    /// `mesh`: real daemons; `server`: the discovery server alone.
+    /// `mesh`: real daemons; `server`: the discovery server alone; `peers`: one daemon and stock peers.
     pub kind: &'static str,
     /// Members, the joining one included.
     pub members: usize,
     /// For each join the time until the last tunnel carried data both ways, or until the last watcher
-    /// had the record, milliseconds.
+    /// had the record, or from the start until all peers were up, milliseconds.
     pub join_ms: Vec<f64>,
     /// Mean resident memory of a daemon, or what the server grew by for each member.
     pub rss_bytes_per_member: u64,

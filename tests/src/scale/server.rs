@@ -13,9 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
+use super::open_files;
 use crate::lab::LabError;
 use crate::scale::report::Run;
 use crate::scale::usage::Usage;
@@ -184,15 +184,5 @@ async fn rest(crowd: &Arc<Crowd>, time: Duration) -> Result<Idle, LabError> {
 fn allow_files(options: &Options) -> Result<(), LabError> {
     let needed = (options.members * options.clusters) as u64 + SPARE_FILES;
     let needed = needed.saturating_sub(options.clusters as u64);
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(LabError::io("getrlimit"))?;
-    if soft >= needed {
-        return Ok(());
-    }
-    // Root may also raise the hard limit, unless a container forbids it.
-    let raised = setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed));
-    raised.map_err(|_| {
-        LabError::Unusable(format!(
-            "{needed} open files are needed and {hard} allowed; raise `ulimit -n`"
-        ))
-    })
+    open_files::allow(needed)
 }

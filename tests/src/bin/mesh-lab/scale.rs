@@ -7,18 +7,21 @@ use anyhow::Context as _;
 use clap::Args;
 use mesh_tests::lab::{binaries, packages};
 use mesh_tests::scale::report::Report;
-use mesh_tests::scale::{self, Options, server};
+use mesh_tests::scale::{self, Options, peers, server};
 
 use crate::{interrupt, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Scale {
     /// Real daemons, each in a zone of its own; the last one joins a mesh of all others. Again for more
-    #[arg(long, value_name = "NODES", required_unless_present = "members", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    #[arg(long, value_name = "NODES", required_unless_present_any = ["members", "peers"], value_parser = clap::value_parser!(u16).range(2..=1000))]
     mesh: Vec<u16>,
     /// Members of each cluster of one discovery server, over real connections. Again for more
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     members: Vec<u32>,
+    /// One real daemon with so many stock WireGuard peers, played by this program. Again for more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    peers: Vec<u16>,
     /// Clusters of that many members
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clusters: u32,
@@ -35,7 +38,7 @@ pub(crate) struct Scale {
 
 pub(crate) fn run(arguments: &Scale) -> anyhow::Result<ExitCode> {
     interrupt::end_on_signal()?;
-    if !arguments.mesh.is_empty() {
+    if !arguments.mesh.is_empty() || !arguments.peers.is_empty() {
         packages::provide()?;
     }
     let bin_dir = binaries::provide()?;
@@ -63,6 +66,12 @@ pub(crate) fn run(arguments: &Scale) -> anyhow::Result<ExitCode> {
         report
             .runs
             .push(scale::mesh(&options, &bin_dir, &output::note)?);
+        write(&report, arguments)?;
+    }
+    for count in &arguments.peers {
+        let name = format!("scale-{}", std::process::id());
+        let run = peers::run(&name, *count, &bin_dir, &output::note)?;
+        report.runs.push(run);
         write(&report, arguments)?;
     }
     output::line(report.table().trim_end());
