@@ -19,6 +19,7 @@ pub mod plan;
 pub mod process;
 pub mod registry;
 pub mod requirements;
+pub mod rotation;
 pub mod running;
 pub mod snapshot;
 pub mod wait;

@@ -10,6 +10,7 @@ mod engine_events;
 mod explaining;
 mod host;
 mod host_problems;
+mod housekeeping;
 mod identity_problems;
 mod jitter;
 mod leases;
@@ -377,19 +378,6 @@ impl Mesh {
             Timer::NativeChecks => self.check_zone(now),
             Timer::Housekeeping => self.keep_house(now),
         }
-    }
-
-    fn keep_house(&mut self, now: Now) {
-        if self.reflexive.expire(now.instant) {
-            self.mark_dirty(now.instant);
-        }
-        self.forget_dead(now);
-        self.offer_removals();
-        if self.host.wants_resend(now.instant) {
-            self.resend_network();
-        }
-        self.timers
-            .set(Timer::Housekeeping, Some(now.instant + HOUSEKEEPING));
     }
 
     fn arm_stun(&mut self) {

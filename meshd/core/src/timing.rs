@@ -249,6 +249,10 @@ pub const NATIVE_CHECK_RETRY: Duration = Duration::from_secs(4);
 /// How often it is looked who is due.
 pub const NATIVE_CHECK_TICK: Duration = Duration::from_secs(1);
 
+/// How long a server is believed to hold the list of removals it held or was given: servers forget leaves after
+/// 7 days, and a connection may last longer. 10,000 members ask one every two seconds then.
+pub const REMOVALS_OFFERED_AGAIN: Duration = Duration::from_secs(6 * 3600);
+
 /// A lease over for this long, with a dead data plane, removes a member.
 pub const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// A node that was not awake for so long takes what it knew of paths for old. Less is a busy host.

@@ -4,8 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mesh_proto::control::{CONTROL_VERSION, Members, NodeState, Remove, RemovedMembers};
+use mesh_proto::control::{
+    CONTROL_VERSION, Members, NodeState, Remove, RemovedMember, RemovedMembers,
+};
 use mesh_proto::discovery::EncodedEnvelope;
+use mesh_proto::limits::MAX_REMOVALS;
 use mesh_proto::{AdminKey, ClusterId, ClusterSecret, MemberId, Removal, Removals, Sequence};
 use zeroize::Zeroizing;
 
@@ -25,10 +28,8 @@ pub(super) fn remove(session: &Session, change: &MemberChange) -> Result<(), Fai
     let keys = Keys::read(change)?;
     let members: Members = session.client.get("/v1/members")?;
     let before: RemovedMembers = session.client.get("/v1/removals")?;
-    let (id, name) = member_called(&change.member, &members)?;
-    if before.removed.iter().any(|removed| removed.id == id) {
-        return Err(Failure::Invalid(format!("{name} is removed already")));
-    }
+    let (id, name) = member_called(&change.member, &members, &before)?;
+    room(&before, &keys.secret)?;
     let now = now_ms();
     let mut removed = kept(&before);
     removed.push(Removal {
@@ -109,12 +110,28 @@ fn read_admin(file: &Path) -> Result<AdminKey, Failure> {
     })
 }
 
-/// The member of this name or id, and the name it calls itself. An id may be one that nobody knows.
-fn member_called(wanted: &str, members: &Members) -> Result<(MemberId, String), Failure> {
+/// The member of this name or id, and the name it calls itself. An id may be one that nobody knows. A name may
+/// be that of a removed member too: whoever took its place is meant then.
+fn member_called(
+    wanted: &str,
+    members: &Members,
+    before: &RemovedMembers,
+) -> Result<(MemberId, String), Failure> {
     let id: Option<MemberId> = wanted.parse().ok();
     let found = members.members.iter().find(|member| {
         member.state != NodeState::Removed && (member.name == wanted || Some(member.id) == id)
     });
+    if found.is_none()
+        && let Some(removed) = before
+            .removed
+            .iter()
+            .find(|removed: &&RemovedMember| removed.name == wanted || Some(removed.id) == id)
+    {
+        return Err(Failure::Invalid(format!(
+            "{} was removed already, at {}; `meshctl member restore` lifts that",
+            removed.name, removed.removed_at
+        )));
+    }
     match (found, id) {
         (Some(member), _) => {
             let own = member.name.split('~').next().unwrap_or_default();
@@ -127,8 +144,31 @@ fn member_called(wanted: &str, members: &Members) -> Result<(MemberId, String), 
     }
 }
 
+/// Refuses a list that would be too long, and says who need not be on it: members that were removed before the
+/// last finished rotation. Whether one of them was given the new secret is for the administrator to know.
+fn room(before: &RemovedMembers, secret: &ClusterSecret) -> Result<(), Failure> {
+    if before.removed.len() < MAX_REMOVALS {
+        return Ok(());
+    }
+    let in_force = secret.keys();
+    let in_force = |id: ClusterId| in_force.iter().any(|keys| keys.cluster_id() == id);
+    let past = before.removed.iter().filter(|old| !in_force(old.secret));
+    let oldest = past.min_by_key(|old| old.removed_ms);
+    Err(Failure::Invalid(match oldest {
+        Some(old) => format!(
+            "{MAX_REMOVALS} members are removed, which is as many as a list holds; those that never had a secret \
+             in force need not be on it, as {}, removed at {}: `meshctl member restore {}` takes it off",
+            old.name, old.removed_at, old.id
+        ),
+        None => format!(
+            "{MAX_REMOVALS} members are removed, which is as many as a list holds: replace the cluster secret \
+             (`meshctl cluster rotate`, on every node that stays), then take them off (`meshctl member restore`)"
+        ),
+    }))
+}
+
 fn kept(before: &RemovedMembers) -> Vec<Removal> {
-    let removal = |removed: &mesh_proto::control::RemovedMember| Removal {
+    let removal = |removed: &RemovedMember| Removal {
         id: removed.id,
         name: removed.name.clone(),
         at_ms: removed.removed_ms,
@@ -187,7 +227,12 @@ mod tests {
     fn members_are_found_by_name_and_by_id() {
         let mut members = sample::members();
         let first = members.members[0].clone();
-        let by = |wanted: &str, members: &Members| member_called(wanted, members).ok();
+        let mut before = RemovedMembers {
+            version: CONTROL_VERSION,
+            sequence: 1,
+            removed: Vec::new(),
+        };
+        let by = |wanted: &str, members: &Members| member_called(wanted, members, &before).ok();
         assert_eq!(by(&first.name, &members).unwrap().0, first.id);
         assert_eq!(by(&first.id.to_string(), &members).unwrap().0, first.id);
         assert!(by("nobody", &members).is_none());
@@ -197,6 +242,49 @@ mod tests {
         members.members[0].name = format!("twin~{}", first.id.short());
         let name = members.members[0].name.clone();
         assert_eq!(by(&name, &members), Some((first.id, "twin".to_owned())));
+        before.removed.push(RemovedMember {
+            id: stranger,
+            name: "gone".to_owned(),
+            removed_at: "2026-11-21T10:00:00Z".to_owned(),
+            removed_ms: 0,
+            secret: ClusterId([1; 32]),
+        });
+        for again in ["gone", &stranger.to_string()] {
+            let refused = member_called(again, &members, &before).unwrap_err();
+            assert!(refused.to_string().contains("removed already"), "{refused}");
+        }
+        // Another one has the name now.
+        members.members[0].name = "gone".to_owned();
+        let found = member_called("gone", &members, &before).unwrap();
+        assert_eq!(found.0, first.id);
+    }
+
+    #[test]
+    fn a_full_list_says_who_need_not_be_on_it() {
+        let admin = AdminKey(mesh_proto::IdentityKey::from_seed(&[1; 32]));
+        let secret = ClusterSecret::new(mesh_proto::MeshId([2; 16]), [3; 32], admin.0.public_key());
+        let removal = |number: usize, secret| RemovedMember {
+            id: MemberId([number as u8; 32]),
+            name: format!("n{number}"),
+            removed_at: String::new(),
+            removed_ms: number as u64,
+            secret,
+        };
+        let list = |count: usize, of: &dyn Fn(usize) -> ClusterId| RemovedMembers {
+            version: CONTROL_VERSION,
+            sequence: 1,
+            removed: (0..count)
+                .map(|number| removal(number, of(number)))
+                .collect(),
+        };
+        let (now, past) = (secret.keys()[0].cluster_id(), ClusterId([7; 32]));
+        assert!(room(&list(MAX_REMOVALS - 1, &|_| now), &secret).is_ok());
+        let full = room(&list(MAX_REMOVALS, &|_| now), &secret).unwrap_err();
+        assert!(full.to_string().contains("cluster rotate"), "{full}");
+        let mixed = |number: usize| if number % 5 == 4 { past } else { now };
+        let full = room(&list(MAX_REMOVALS, &mixed), &secret).unwrap_err();
+        let id = MemberId([4; 32]);
+        assert!(full.to_string().contains(&id.to_string()), "{full}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod exchange;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use mesh_proto::control::{
     CONTROL_VERSION, MemberStatus, NodeState, RemovedMember, RemovedMembers,
@@ -22,6 +23,7 @@ use super::problems::Found;
 use super::timestamp;
 use crate::event::Level;
 use crate::persistent::PersistentRemovals;
+use crate::timing::REMOVALS_OFFERED_AGAIN;
 use crate::{Action, Now};
 
 pub(super) use self::exchange::Exchange;
@@ -36,8 +38,8 @@ pub(super) struct RemovalList {
     removed: BTreeMap<MemberId, Removal>,
     /// The list as it travels; one for each secret it was sealed with.
     envelopes: Vec<VerifiedEnvelope>,
-    /// What each server is known to hold, or was given.
-    at_servers: BTreeMap<usize, Sequence>,
+    /// What each server is known to hold, or was given, and when that was.
+    at_servers: BTreeMap<usize, (Sequence, Instant)>,
 }
 
 /// What a list that was heard changes.
@@ -152,8 +154,9 @@ impl Mesh {
         now: Now,
     ) {
         if let Some(server) = server {
-            let held = self.removals.at_servers.entry(server).or_default();
-            *held = (*held).max(envelope.sequence());
+            let heard = (envelope.sequence(), now.instant);
+            let held = self.removals.at_servers.entry(server).or_insert(heard);
+            *held = (*held).max(heard);
         }
         match self.removals.hear(envelope, &self.cluster) {
             Ok(Some(news)) => self.honour(&news, now),
@@ -204,11 +207,16 @@ impl Mesh {
     }
 
     /// Gives the list to servers that do not have it. Each node looks at its own time, so mostly one has
-    /// done it before the others look.
-    pub(super) fn offer_removals(&mut self) {
+    /// done it before the others look. What was told long ago counts for nothing: servers forget leaves.
+    pub(super) fn offer_removals(&mut self, now: Instant) {
         let list = &mut self.removals;
+        (list.at_servers)
+            .retain(|_, (_, at)| now.saturating_duration_since(*at) < REMOVALS_OFFERED_AGAIN);
         let lacking = |(index, server): (usize, &super::servers::Server)| {
-            let held = list.at_servers.get(&index).copied().unwrap_or_default();
+            let held = list
+                .at_servers
+                .get(&index)
+                .map_or(Sequence(0), |held| held.0);
             (server.connected && server.synced && held < list.sequence).then_some(index)
         };
         let lacking: Vec<usize> = (self.servers.iter().enumerate())
@@ -218,7 +226,7 @@ impl Mesh {
             return;
         }
         for index in lacking {
-            list.at_servers.insert(index, list.sequence);
+            list.at_servers.insert(index, (list.sequence, now));
         }
         for envelope in &list.envelopes {
             let known = |keys: &ClusterKeys| keys.cluster_id() == envelope.cluster();
@@ -247,7 +255,7 @@ impl Mesh {
         }
         self.membership.bar(self.removals.ids());
         self.persist(now.instant);
-        self.offer_removals();
+        self.offer_removals(now.instant);
         self.tell_removals(now);
         self.mark_dirty(now.instant);
     }

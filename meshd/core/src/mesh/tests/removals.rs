@@ -139,6 +139,18 @@ fn a_server_that_has_lost_it_is_given_it_again() {
 }
 
 #[test]
+fn a_server_that_forgets_it_is_given_it_again_on_the_same_connection() {
+    let mut world = mesh_of_three();
+    let list = list(&world, &[2], 5, ADMIN_SEED);
+    hand_in(&mut world, 0, &list).unwrap();
+    world.run_s(1);
+    let admin = admin(ADMIN_SEED).0.public_key().member_id();
+    world.server.stored.retain(|(id, _), _| *id != admin);
+    world.run_s(6 * 3600 + 60);
+    assert!(world.server.stored.keys().any(|(id, _)| *id == admin));
+}
+
+#[test]
 fn nobody_else_removes_anybody_and_old_lists_count_for_nothing() {
     let mut world = mesh_of_three();
     let forged = list(&world, &[1], 9, 3);
