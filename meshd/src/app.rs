@@ -7,6 +7,7 @@ mod failure;
 mod footing;
 mod found_networks;
 mod foundation;
+mod key_rotation;
 mod leftovers;
 mod metrics;
 mod native_sockets;

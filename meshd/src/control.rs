@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use mesh_proto::VerifiedEnvelope;
 use mesh_proto::control::{
-    Explain, Left, Members, Paths, Peers, Pinged, RemovedMembers, Routes, ShowConf, Status,
-    Topology,
+    Explain, KeyRotated, Left, Members, Paths, Peers, Pinged, RemovedMembers, Routes, ShowConf,
+    Status, Topology,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -95,6 +95,13 @@ pub enum ControlRequest {
         list: Vec<VerifiedEnvelope>,
         /// Where the answer goes.
         reply: Reply<RemovedMembers>,
+    },
+    /// `POST /v1/key/rotate[?cut_external_peers=true]`.
+    RotateKey {
+        /// Stock peers may be cut off by it.
+        external_too: bool,
+        /// Where the answer goes.
+        reply: Reply<KeyRotated>,
     },
     /// `POST /v1/leave`: publish a signed leave, answer, then stop the daemon.
     Leave(Reply<Left>),

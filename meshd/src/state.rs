@@ -5,6 +5,7 @@
 
 mod address_cache;
 mod device;
+mod key_files;
 mod keys;
 mod replace;
 
@@ -22,11 +23,11 @@ use meshd_core::persistent::PersistentState;
 
 pub use self::address_cache::AddressCache;
 pub use self::device::DeviceRecord;
+pub use self::key_files::KeyFiles;
 pub(crate) use self::replace::replace;
 
 const LOCK_FILE: &str = "meshd.lock";
 const IDENTITY_FILE: &str = "identity.key";
-const WIREGUARD_FILE: &str = "wireguard.key";
 const STATE_FILE: &str = "state.json";
 const DAMAGED_STATE_FILE: &str = "state.json.bad";
 const ADDRESS_FILE: &str = "addresses.json";
@@ -158,10 +159,13 @@ impl StateDir {
     /// # Errors
     /// As [`Self::identity`].
     pub fn wireguard_key(&self) -> Result<WgPrivateKey, StateError> {
-        let bytes = keys::read_or_make(&self.path.join(WIREGUARD_FILE), "WireGuard", |bytes| {
-            WgPrivateKey::from_bytes(*bytes).public_key().to_string()
-        })?;
-        Ok(WgPrivateKey::from_bytes(*bytes))
+        self.key_files().present()
+    }
+
+    /// The files of the WireGuard key, for replacing it.
+    #[must_use]
+    pub fn key_files(&self) -> KeyFiles {
+        KeyFiles::new(&self.path)
     }
 
     /// Reads the disk cache. One that cannot be parsed is kept as `state.json.bad`.

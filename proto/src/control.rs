@@ -20,7 +20,7 @@ use crate::ids::{ClusterId, MemberId};
 use crate::key::WgPublicKey;
 use crate::record::BackendKind;
 
-pub use changes::{Left, Remove, RemovedMember, RemovedMembers};
+pub use changes::{KeyRotated, Left, Remove, RemovedMember, RemovedMembers};
 pub use events::{EventCost, EventLevel, EventRecord, Events};
 pub use explain::{Explain, ExplainVerdict};
 pub use ping::Pinged;

@@ -150,6 +150,9 @@ pub(crate) enum Command {
     /// Remove members for good; needs the admin key
     #[command(subcommand)]
     Member(MemberCommand),
+    /// The WireGuard key of this node
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// The WireGuard configuration of this node or of a stock peer, private keys left out
     Showconf {
         /// Print what this external peer has to configure to reach this node
@@ -312,6 +315,19 @@ pub(crate) enum ClusterCommand {
     Id {
         #[arg(default_value = DEFAULT_SECRET)]
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Replace this node's WireGuard key without an outage
+    ///
+    /// A new key is made here and named in this node's record. Connected members hear of it, then it is used;
+    /// sessions under the old key go on until there are new ones. Needs a connected discovery server.
+    Rotate {
+        /// Do it although external peers are cut off until they are given the new key
+        #[arg(long)]
+        cut_external_peers: bool,
     },
 }
 

@@ -7,6 +7,7 @@ mod debug;
 mod events;
 mod explain;
 mod filter;
+mod key;
 mod leave;
 mod member;
 mod members;
@@ -30,7 +31,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::{
-    Cli, ClusterCommand, Command, ConfigCommand, DebugCommand, FilterCommand, MemberCommand,
+    Cli, ClusterCommand, Command, ConfigCommand, DebugCommand, FilterCommand, KeyCommand,
+    MemberCommand,
 };
 use crate::client::Client;
 use crate::clock;
@@ -125,6 +127,9 @@ fn once(session: &Session, command: &Command) -> Result<Exit, Failure> {
         Command::Cluster(ClusterCommand::Id { file }) => cluster::id(session, file),
         Command::Member(MemberCommand::Remove(change)) => member::remove(session, change),
         Command::Member(MemberCommand::Restore(change)) => member::restore(session, change),
+        Command::Key(KeyCommand::Rotate { cut_external_peers }) => {
+            key::rotate(session, *cut_external_peers)
+        }
         Command::Showconf { as_peer } => showconf::run(session, as_peer.as_deref()),
         Command::Leave { yes } => leave::run(session, *yes),
         Command::Completions { shell } => completions::run(*shell),

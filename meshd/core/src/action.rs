@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mesh_proto::VerifiedEnvelope;
+use mesh_proto::{VerifiedEnvelope, WgPrivateKey};
 
 use crate::data_plane::EngineCommand;
 use crate::network::NetworkState;
@@ -31,6 +31,9 @@ pub enum Action {
     PublishReport(VerifiedEnvelope),
     /// Store this list of removals at every server, once; one for each secret.
     PublishRemovals(VerifiedEnvelope),
+    /// The WireGuard key handed to [`crate::Mesh::rotate_key`] is in use: it takes the place of the former one on
+    /// disk.
+    KeyInUse(WgPrivateKey),
     /// Stop the daemon: a leave has been published (or nobody could be told in time).
     Stop,
 }

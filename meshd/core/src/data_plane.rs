@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use mesh_proto::{PresharedKey, WgPublicKey};
+use mesh_proto::{PresharedKey, WgPrivateKey, WgPublicKey};
 
 use crate::filter::FilterProgram;
 
@@ -87,6 +87,17 @@ pub enum EngineCommand {
     SetPeer(Box<PeerSpec>),
     /// Forgets a peer and its session.
     RemovePeer(WgPublicKey),
+    /// A known peer has another public key, and this is all of it. The next handshake uses the new key; path
+    /// and session go on until then (the kernel's session ends, and packets wait for the handshake).
+    ReplaceKey {
+        /// The key it was known by.
+        former: WgPublicKey,
+        /// The peer; its key is no other peer's.
+        spec: Box<PeerSpec>,
+    },
+    /// This node has another private key, for the next handshake with everybody. Sessions go on until then
+    /// (with the kernel: they only receive, and packets wait for the handshake).
+    SetPrivateKey(WgPrivateKey),
     /// Starts a new handshake: one initiation, copies of it on several paths. Replaces copies of an
     /// earlier initiation that are not sent yet.
     Handshake {

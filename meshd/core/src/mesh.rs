@@ -13,6 +13,7 @@ mod host_problems;
 mod housekeeping;
 mod identity_problems;
 mod jitter;
+mod key_change;
 mod leases;
 mod liveness;
 mod membership;
@@ -66,6 +67,7 @@ use rand_core::SeedableRng as _;
 
 use self::budget::Budgets;
 use self::host::Host;
+use self::key_change::KeyChange;
 use self::membership::Membership;
 use self::names::Names;
 use self::native_checks::NativeChecks;
@@ -89,6 +91,7 @@ use crate::network::NetworkState;
 use crate::timing::{HOUSEKEEPING, SESSIONS_INTERVAL};
 use crate::{Action, Event, Input, Now, RecoveryCounters, Settings};
 
+pub use self::key_change::KeyRefusal;
 pub use self::membership::{MAX_MEMBERS, MAX_RECORD_BYTES};
 pub use self::pinging::{PingRefusal, PingTicket};
 pub use self::removals::RemovalRefusal;
@@ -108,6 +111,8 @@ pub struct Mesh {
     settings: Settings,
     peer_filter: Option<Arc<FilterProgram>>,
     keys: NodeKeys,
+    /// The WireGuard key that is to come.
+    key_change: Option<KeyChange>,
     cluster: Vec<ClusterKeys>,
     /// Ids of secrets that were in use and are not any more.
     former: BTreeSet<ClusterId>,
@@ -165,6 +170,7 @@ impl Mesh {
             mesh_prefix: mesh_prefix(&mesh_id),
             peer_filter: None,
             keys: start.keys,
+            key_change: None,
             cluster,
             former: BTreeSet::new(),
             rng: ChaCha20Rng::from_seed(start.seed),
@@ -377,6 +383,7 @@ impl Mesh {
             }
             Timer::NativeChecks => self.check_zone(now),
             Timer::Housekeeping => self.keep_house(now),
+            Timer::KeyChange => self.advance_key_change(now),
         }
     }
 

@@ -16,7 +16,7 @@ use super::footing::Footing;
 use super::leftovers::Leftovers;
 use super::metrics::{Metrics, MetricsRequest};
 use super::native_sockets::NativeSockets;
-use super::queries::{Queries, ReadyTopology};
+use super::queries::{Queries, Ready};
 use super::service_manager::Watchdog;
 use super::signals::{Signal, Signals};
 use crate::control::{ControlRequest, EventLog};
@@ -48,7 +48,7 @@ pub(super) struct Sources {
     pub(super) engine: mpsc::Receiver<EngineEvent>,
     pub(super) discovery: mpsc::Receiver<(usize, DiscoveryEvent)>,
     pub(super) control: mpsc::Receiver<ControlRequest>,
-    pub(super) topologies: mpsc::Receiver<ReadyTopology>,
+    pub(super) ready: mpsc::Receiver<Ready>,
     pub(super) metrics: mpsc::Receiver<MetricsRequest>,
     pub(super) signals: Signals,
 }
@@ -124,7 +124,7 @@ impl EventLoop {
                     let shell = (&self.discovery, &self.engine);
                     self.queries.answer(request, &mut self.mesh, shell, now());
                 }
-                Some(topology) = sources.topologies.recv() => topology.answer(&self.mesh, now()),
+                Some(ready) = sources.ready.recv() => self.queries.ready(ready, &mut self.mesh, now()),
                 Some(request) = sources.metrics.recv() => {
                     self.metrics.answer(request, &self.mesh, &self.engine, now());
                 }
@@ -214,6 +214,7 @@ impl EventLoop {
             }
             Action::PublishReport(envelope) => self.disk.publish_report(envelope),
             Action::PublishRemovals(list) => self.disk.publish_removals(list),
+            Action::KeyInUse(key) => self.queries.key.in_use(key),
             Action::Stop => {
                 self.queries.left(self.leave_published);
                 self.stop = Some(Stop::RemoveAll);

@@ -15,7 +15,7 @@ use super::event_loop::now;
 use super::failure::StartError;
 use super::leftovers::Leftovers;
 use crate::config::{self, Config};
-use crate::engine::{Engine, EngineConfig, Offloads, kernel_device};
+use crate::engine::{Engine, EngineConfig, Offloads, kernel_device, remove_kernel_device};
 use crate::linux::{Claim, Netlink, Ownership};
 use crate::state::{self, DeviceRecord, StateDir};
 
@@ -65,8 +65,24 @@ impl Foundation {
             cache: loaded.state,
             adopts: false,
         };
+        foundation.finish_rotation(config)?;
         foundation.adopt(config);
         Ok(foundation)
+    }
+
+    /// A rotation of the WireGuard key that was interrupted comes to its end: members may know the new key
+    /// already, and the old one is in no record any more.
+    fn finish_rotation(&mut self, config: &Config) -> Result<(), StartError> {
+        let files = self.state.key_files();
+        let Some(next) = files.next()? else {
+            return Ok(());
+        };
+        // A device with the old key would be taken for somebody else's.
+        remove_kernel_device(&self.engine_config(config));
+        files.promote(&next)?;
+        tracing::info!("the rotation of the WireGuard key that was interrupted is finished");
+        self.keys.wireguard = next;
+        Ok(())
     }
 
     /// This node's address inside the mesh.

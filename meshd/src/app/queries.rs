@@ -6,10 +6,12 @@ use meshd_core::mesh::{FetchedReport, RemovalRefusal};
 use meshd_core::{Input, Mesh, Now};
 use tokio::sync::{mpsc, oneshot};
 
+use super::key_rotation::{KeyRotation, ReadyKey};
 use super::pings::Pings;
 use crate::control::{ControlRequest, Refusal, Reply};
 use crate::discovery::DiscoveryClient;
 use crate::engine::Engine;
+use crate::state::KeyFiles;
 
 /// A topology request whose reports have arrived.
 #[derive(Debug)]
@@ -18,22 +20,32 @@ pub(super) struct ReadyTopology {
     pub(super) reply: Reply<Topology>,
 }
 
+/// What a request waited for is there.
+#[derive(Debug)]
+pub(super) enum Ready {
+    Topology(ReadyTopology),
+    Key(ReadyKey),
+}
+
 /// Answers requests from the state of the mesh.
 #[derive(Debug)]
 pub(super) struct Queries {
-    ready: mpsc::Sender<ReadyTopology>,
+    ready: mpsc::Sender<Ready>,
     /// Clients that wait for a leave to be published.
     leaving: Vec<Reply<Left>>,
     /// Clients that wait for a peer's answer.
     pub(super) pings: Pings,
+    /// Replaces the WireGuard key.
+    pub(super) key: KeyRotation,
 }
 
 impl Queries {
-    /// Finished topologies come out of the receiver.
-    pub(super) fn new() -> (Self, mpsc::Receiver<ReadyTopology>) {
+    /// What becomes ready comes out of the receiver.
+    pub(super) fn new(files: KeyFiles) -> (Self, mpsc::Receiver<Ready>) {
         let (ready, receiver) = mpsc::channel(crate::control::MAX_IN_FLIGHT);
         (
             Self {
+                key: KeyRotation::new(files, ready.clone()),
                 ready,
                 leaving: Vec::new(),
                 pings: Pings::default(),
@@ -79,6 +91,10 @@ impl Queries {
                     |error: RemovalRefusal| Refusal::bad_request(format!("not taken: {error}"));
                 send(reply, taken.map_err(refused));
             }
+            ControlRequest::RotateKey {
+                external_too,
+                reply,
+            } => self.key.begin(mesh, external_too, reply),
             ControlRequest::Leave(reply) => {
                 self.leaving.push(reply);
                 mesh.handle_input(Input::Leave, now);
@@ -110,13 +126,22 @@ impl Queries {
             };
             let reports = fetched.into_iter().map(opened).collect();
             // The event loop is gone only when the daemon stops; the client is told by the drop.
-            let _ = ready.send(ReadyTopology { reports, reply }).await;
+            let topology = ReadyTopology { reports, reply };
+            let _ = ready.send(Ready::Topology(topology)).await;
         });
+    }
+
+    /// What a request waited for is there.
+    pub(super) fn ready(&mut self, ready: Ready, mesh: &mut Mesh, now: Now) {
+        match ready {
+            Ready::Topology(topology) => topology.answer(mesh, now),
+            Ready::Key(key) => self.key.hand_over(key, mesh, now),
+        }
     }
 }
 
 impl ReadyTopology {
-    pub(super) fn answer(self, mesh: &Mesh, now: Now) {
+    fn answer(self, mesh: &Mesh, now: Now) {
         send(self.reply, Ok(mesh.topology(&self.reports, now)));
     }
 }

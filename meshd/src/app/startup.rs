@@ -71,7 +71,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
     let (inputs, input_receiver) = mpsc::channel(QUEUE);
     let (discovery, discovery_receiver) = start_discovery(client);
     let network_task = NetworkTask::spawn(netlink, network.subscribe(), changes, inputs.clone());
-    let (queries, topologies) = Queries::new();
+    let (queries, ready) = Queries::new(foundation.state.key_files());
     let (network_changes, changes_seen) = watch::channel(0);
     let addresses = watchers::discovery_addresses(discovery.addresses(), inputs.clone());
     let watching = Watchers::start(&config, cache, inputs.clone(), changes_seen, found);
@@ -104,7 +104,7 @@ pub(super) async fn start(path: &Path, config: Config) -> Result<Running, StartE
             engine: engine_receiver,
             discovery: discovery_receiver,
             control: control_requests,
-            topologies,
+            ready,
             metrics,
             signals,
         },

@@ -74,6 +74,7 @@ pub(super) fn changing(requests: mpsc::Sender<ControlRequest>, timeout: Duration
     Router::new()
         .route("/v1/leave", post(leave))
         .route("/v1/remove", post(remove))
+        .route("/v1/key/rotate", post(rotate_key))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .method_not_allowed_fallback(wrong_method)
         .with_state(desk)
@@ -147,6 +148,26 @@ async fn remove(State(desk): Shared, Json(body): Json<Remove>) -> Response {
         Ok(_) => refuse(&Refusal::bad_request("more lists than secrets")),
         Err(error) => refuse(&Refusal::bad_request(format!("not taken: {error}"))),
     }
+}
+
+async fn rotate_key(
+    State(desk): Shared,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
+    let cut = query.get("cut_external_peers").map(String::as_str);
+    let external_too = match cut {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            let message = "cut_external_peers is true or false";
+            return refuse(&Refusal::bad_request(message));
+        }
+    };
+    desk.ask(|reply| ControlRequest::RotateKey {
+        external_too,
+        reply,
+    })
+    .await
 }
 
 async fn unknown_route(uri: Uri) -> Response {

@@ -102,11 +102,7 @@ impl Peer {
 
     /// Takes over what differs in `spec`. The session goes on.
     pub(super) fn update(&mut self, spec: PeerSpec, keys: &DeviceKeys) {
-        if self.spec.preshared_key != spec.preshared_key {
-            self.sessions.renew(&spec, keys);
-            self.unconfirmed.clear();
-            self.initiation = None;
-        }
+        let renewed = self.has_other_keys(&spec);
         if self.spec.endpoint_filter != spec.endpoint_filter {
             self.gate = EndpointGate::new(spec.endpoint_filter.clone());
             let outside = |path: PathId, gate: &mut EndpointGate| !gate.allows(path.remote.ip());
@@ -115,6 +111,21 @@ impl Peer {
             }
         }
         self.spec = spec;
+        if renewed {
+            self.renew(keys);
+        }
+    }
+
+    /// True if the next handshake under `spec` is another one.
+    pub(super) fn has_other_keys(&self, spec: &PeerSpec) -> bool {
+        self.spec.preshared_key != spec.preshared_key || self.spec.public_key != spec.public_key
+    }
+
+    /// Makes the next handshake use the present keys, this node's and the peer's.
+    pub(super) fn renew(&mut self, keys: &DeviceKeys) {
+        self.sessions.renew(&self.spec, keys);
+        self.unconfirmed.clear();
+        self.initiation = None;
     }
 
     /// A new initiation; it is what copies are made of from now on.

@@ -47,6 +47,17 @@ impl PeerTable {
         Some(slot)
     }
 
+    /// Finds a peer by another key from now on, which is no other peer's; its slot. What else comes of that
+    /// [`Self::set`] does, which has to follow.
+    pub(super) fn rename(&mut self, former: &WgPublicKey, key: WgPublicKey) -> Option<Slot> {
+        if self.by_key.contains_key(&key) {
+            return self.remove(former);
+        }
+        let slot = self.by_key.remove(former)?;
+        self.by_key.insert(key, slot);
+        Some(slot)
+    }
+
     /// Forgets a peer; the slot it had.
     pub(super) fn remove(&mut self, key: &WgPublicKey) -> Option<Slot> {
         let slot = self.by_key.remove(key)?;
@@ -144,6 +155,27 @@ mod tests {
             Some(two),
             "slots are used again"
         );
+    }
+
+    #[test]
+    fn a_peer_with_another_key_keeps_its_place() {
+        let keys = DeviceKeys::new(&WgPrivateKey::from_bytes([9; 32]), 2);
+        let mut table = PeerTable::default();
+        let slot = table.set(spec(1, &["10.0.0.0/8"]), &keys).unwrap();
+        let (former, next) = (spec(1, &[]).public_key, spec(2, &["10.0.0.0/8"]));
+        let before = table.get(slot).unwrap().sessions.generation();
+        assert_eq!(table.rename(&former, next.public_key), Some(slot));
+        assert_eq!(table.set(next.clone(), &keys), Some(slot));
+        assert_ne!(table.get(slot).unwrap().sessions.generation(), before);
+        assert_eq!(table.slot_of(&former), None);
+        assert_eq!(table.owner([10, 1, 1, 1].into()), Some(slot));
+        // A key that another peer has is not taken: one of the two goes.
+        let other = table.set(spec(3, &[]), &keys).unwrap();
+        assert_eq!(
+            table.rename(&spec(3, &[]).public_key, next.public_key),
+            Some(other)
+        );
+        assert_eq!(table.sorted().count(), 1);
     }
 
     #[test]

@@ -17,24 +17,28 @@ pub(super) fn read_or_make(
     kind: &str,
     public: impl Fn(&[u8; 32]) -> String,
 ) -> Result<Zeroizing<[u8; 32]>, StateError> {
+    if let Some(bytes) = read(path, &public)? {
+        return Ok(bytes);
+    }
+    let mut bytes = Zeroizing::new([0; 32]);
+    random(&mut *bytes)?;
+    write(path, kind, &bytes, public)?;
+    Ok(bytes)
+}
+
+/// The 32 bytes of a key file; none if there is none.
+pub(super) fn read(
+    path: &Path,
+    public: impl Fn(&[u8; 32]) -> String,
+) -> Result<Option<Zeroizing<[u8; 32]>>, StateError> {
     match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => parse(&text, &public).map_err(|message| StateError::Damaged {
-            path: path.to_owned(),
-            message,
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut bytes = Zeroizing::new([0; 32]);
-            random(&mut *bytes)?;
-            // The base64 form is the same for every kind of key.
-            let private = WgPrivateKey::from_bytes(*bytes).expose_base64();
-            let text = Zeroizing::new(format!(
-                "# {kind} key of this node; secret\nprivate-key: {}\npublic-key: {}\n",
-                *private,
-                public(&bytes)
-            ));
-            replace(path, text.as_bytes())?;
-            Ok(bytes)
-        }
+        Ok(text) => parse(&text, &public)
+            .map(Some)
+            .map_err(|message| StateError::Damaged {
+                path: path.to_owned(),
+                message,
+            }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(StateError::Damaged {
             path: path.to_owned(),
             message: "it is not text",
@@ -45,6 +49,23 @@ pub(super) fn read_or_make(
             source,
         }),
     }
+}
+
+/// Writes a key file, in place of any other.
+pub(super) fn write(
+    path: &Path,
+    kind: &str,
+    bytes: &[u8; 32],
+    public: impl Fn(&[u8; 32]) -> String,
+) -> Result<(), StateError> {
+    // The base64 form is the same for every kind of key.
+    let private = WgPrivateKey::from_bytes(*bytes).expose_base64();
+    let text = Zeroizing::new(format!(
+        "# {kind} key of this node; secret\nprivate-key: {}\npublic-key: {}\n",
+        *private,
+        public(bytes)
+    ));
+    replace(path, text.as_bytes())
 }
 
 fn parse(

@@ -1,4 +1,4 @@
-//! Documents of the requests that change something: leaving, and removing members.
+//! Documents of the requests that change something: leaving, removing members, replacing keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::CONTROL_VERSION;
 use crate::discovery::EncodedEnvelope;
 use crate::ids::{ClusterId, MemberId};
+use crate::key::WgPublicKey;
 
 /// `POST /v1/leave`: the daemon published that this node leaves for good, and stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,17 @@ pub struct Left {
     /// True if a discovery server confirmed it; otherwise only connected peers heard of it, through their
     /// tunnels, and the others forget this node when its lease is over for an hour.
     pub published: bool,
+}
+
+/// `POST /v1/key/rotate`: this node's WireGuard key is being replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// [`CONTROL_VERSION`].
+    pub version: u32,
+    /// The public key that was.
+    pub former: WgPublicKey,
+    /// The public key that will be, as soon as all connected peers know of it.
+    pub public_key: WgPublicKey,
 }
 
 /// `GET /v1/removals`: whom the administrator has removed, as this node knows it.

@@ -203,6 +203,11 @@ impl Checks {
             EngineCommand::RemovePeer(peer) => {
                 self.peers.remove(&(index, *peer));
             }
+            EngineCommand::ReplaceKey { former, spec } => {
+                if let Some(watch) = self.peers.remove(&(index, *former)) {
+                    self.peers.insert((index, spec.public_key), watch);
+                }
+            }
             EngineCommand::SetPeer(spec) => {
                 self.trace
                     .note(at, index, 12, spec.allowed_ips.len() as u64);

@@ -5,6 +5,7 @@
 
 mod inbound;
 mod kernel;
+mod keys;
 mod outbound;
 mod peer;
 mod window;
@@ -136,6 +137,8 @@ impl Engine {
                 }
                 self.prefixes.retain(|_, owner| *owner != key);
             }
+            EngineCommand::ReplaceKey { former, spec } => self.replace_key(former, *spec),
+            EngineCommand::SetPrivateKey(key) => self.set_private_key(key.public_key()),
             EngineCommand::Handshake { peer, copies } => self.handshake(peer, &copies, tick),
             EngineCommand::SetPath { peer, path } => {
                 self.check_path(peer, path, "moved to");

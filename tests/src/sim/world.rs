@@ -320,6 +320,8 @@ impl World {
             Action::PublishReport(envelope) => self.put_report(node, &envelope),
             // No simulated administrator removes anybody.
             Action::PublishRemovals(_) => {}
+            // Keys are not replaced in scenarios; the core has its own tests of that.
+            Action::KeyInUse(_) => {}
             Action::Stop => self.stop(node),
         }
     }

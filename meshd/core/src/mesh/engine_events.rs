@@ -98,6 +98,9 @@ impl Mesh {
             peer.compare_held(scene.own.sequence, scene.now.instant);
             peer.member().filter(|_| news)
         });
+        if waits.flatten().is_some() {
+            self.advance_key_change(now);
+        }
         // A member whose tunnel is only kept may have said what it was kept for.
         let rotating = self.cluster.len() > 1;
         if (waits.flatten()).is_some_and(|id| rotating || self.kept.contains(&id)) {

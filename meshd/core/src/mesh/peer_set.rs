@@ -90,16 +90,17 @@ impl Mesh {
             let peer = wanted_external(external, allowed.cloned().unwrap_or_default());
             wanted.insert(external.public_key, peer);
         }
-        // Whoever was known first keeps a WireGuard key that two members claim.
+        // Whoever has a WireGuard key keeps it if another member claims it too; else who was known first.
         let mut members: Vec<_> = tunnels
             .iter()
             .filter_map(|(id, agreed)| Some((self.membership.get(id)?, *id, *agreed)))
             .collect();
-        members.sort_by_key(|(member, id, _)| (member.first_seen_ms, *id));
+        members
+            .sort_by_key(|(member, id, _)| (self.peer_of(id).is_none(), member.first_seen_ms, *id));
         self.key_clashes.clear();
         for (member, id, agreed) in members {
             let key = member.record.wireguard_key;
-            if key == self.public_key || wanted.contains_key(&key) {
+            if self.is_own_key(&key) || wanted.contains_key(&key) {
                 self.key_clashes.insert(id);
                 continue;
             }

@@ -53,6 +53,7 @@ impl Mesh {
             candidates::node_addresses(&links, &self.settings.ignore_interfaces, self.mesh_prefix);
         self.gather(&links);
         self.name_members();
+        self.follow_keys(now);
         let own = self.own_record();
         let tunnels = self.decide_tunnels(&own);
         self.resolve_claims(&links, &tunnels, now.instant);
@@ -68,7 +69,7 @@ impl Mesh {
             name: settings.name.clone(),
             zone: self.own_zone(),
             mode: settings.mode,
-            wireguard_key: self.public_key,
+            wireguard_key: self.announced_key(),
             backend: settings.wireguard.backend,
             candidates: self.gathered.advertised.clone(),
             node_addresses: self.own_addresses.clone(),

@@ -66,6 +66,14 @@ impl Pings {
         true
     }
 
+    /// A peer has another key.
+    pub(super) fn follow(&mut self, former: WgPublicKey, key: WgPublicKey) {
+        let of_peer = |ping: &&mut Waiting| ping.peer == former;
+        for ping in self.waiting.iter_mut().filter(of_peer) {
+            ping.peer = key;
+        }
+    }
+
     fn ask(&mut self, peer: WgPublicKey, now: Instant) -> PingTicket {
         let ticket = PingTicket(FIRST_ID | self.asked);
         self.asked = (self.asked + 1) % FIRST_ID;

@@ -65,10 +65,12 @@ impl Mesh {
         self.record_error = None;
         let message = format!("published the own record, sequence {sequence}");
         self.out.event("published", Level::Debug, message);
+        self.key_published(&record, sequence, now.instant);
         self.publisher.published(record, &sealed);
         self.persist(now.instant);
         self.send_out(sealed);
         self.tell_peers(now);
+        self.advance_key_change(now);
         if moved {
             for peer in self.peers.values_mut() {
                 peer.ping_at(now.instant);

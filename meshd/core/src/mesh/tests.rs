@@ -8,6 +8,7 @@ mod engine;
 mod floods;
 mod identities;
 mod joining;
+mod keys;
 mod members;
 mod native_checks;
 mod node;

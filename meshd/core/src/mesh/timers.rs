@@ -17,6 +17,7 @@ pub(super) enum Timer {
     Sessions,
     NativeChecks,
     Housekeeping,
+    KeyChange,
     Peer(WgPublicKey),
 }
 
@@ -32,6 +33,7 @@ impl Timer {
             Self::Sessions => "sessions",
             Self::NativeChecks => "native_checks",
             Self::Housekeeping => "housekeeping",
+            Self::KeyChange => "key change",
             Self::Peer(_) => "peer",
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use mesh_proto::WgPublicKey;
 use mesh_proto::probe::{Probe, ProbeKind};
+use mesh_proto::{WgPrivateKey, WgPublicKey};
 use meshd_core::data_plane::{EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec};
 use meshd_core::timing::HIGHER_KEY_WAITS;
 
@@ -52,6 +52,8 @@ impl KernelWorker {
                     self.pending.gather(key, message::remove(&key));
                 }
             }
+            EngineCommand::ReplaceKey { former, spec } => self.replace_key(&former, *spec),
+            EngineCommand::SetPrivateKey(key) => self.set_private_key(key),
             EngineCommand::Handshake { peer, copies } => self.handshake(now, &peer, &copies),
             EngineCommand::SetPath { peer, path } => {
                 self.set_path(&peer, path);
@@ -107,6 +109,34 @@ impl KernelWorker {
     fn update(&mut self, spec: &PeerSpec, shown: &PeerReading) {
         if let Some(change) = message::update(spec, shown) {
             self.pending.hurry(spec.public_key, change);
+        }
+    }
+
+    /// The kernel cannot carry a session over to another key. What is sent meanwhile waits in its queue.
+    fn replace_key(&mut self, former: &WgPublicKey, spec: PeerSpec) {
+        let Some(known) = self.peers.remove(former) else {
+            return self.set_peer(spec);
+        };
+        self.forget_address(&known);
+        let mut peer = KernelPeer::new(spec);
+        let path = known.in_use().filter(|path| peer.allows(path.remote.ip()));
+        peer.set_path(path);
+        self.pending.forget(&BTreeSet::from([*former]));
+        self.pending.hurry(*former, message::remove(former));
+        let endpoint = path.map(|path| path.remote);
+        let added = message::add(&peer.spec, endpoint);
+        self.pending.hurry(peer.spec.public_key, added);
+        self.remember(peer);
+    }
+
+    /// The kernel goes on receiving under its sessions, and makes new ones for what it has to send.
+    fn set_private_key(&mut self, key: WgPrivateKey) {
+        self.flush();
+        self.public_key = key.public_key();
+        self.private_key = key;
+        if let Err(error) = self.configure_device() {
+            // The next reading finds the wrong key and sets it.
+            tracing::warn!(%error, "the kernel did not take the new private key");
         }
     }
 

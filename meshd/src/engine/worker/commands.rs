@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use mesh_proto::WgPublicKey;
+use mesh_proto::{WgPrivateKey, WgPublicKey};
 use meshd_core::data_plane::{
     EngineCommand, EngineEvent, HandshakeCopy, PathId, PeerSpec, TrafficClass,
 };
@@ -12,7 +12,7 @@ use crate::engine::counters::count;
 use crate::engine::path::Route;
 use crate::engine::peer::Peer;
 use crate::engine::queue::Message;
-use crate::engine::sessions::is_low_order;
+use crate::engine::sessions::{DeviceKeys, is_low_order};
 use crate::engine::snapshot::DeviceSnapshot;
 
 impl Worker {
@@ -39,6 +39,8 @@ impl Worker {
         match command {
             EngineCommand::SetPeer(spec) => self.set_peer(*spec),
             EngineCommand::RemovePeer(key) => self.remove_peer(&key),
+            EngineCommand::ReplaceKey { former, spec } => self.replace_key(&former, *spec),
+            EngineCommand::SetPrivateKey(key) => self.set_private_key(key),
             EngineCommand::Handshake { peer, copies } => self.handshake(now, &peer, &copies),
             EngineCommand::SetPath { peer, path } => {
                 self.change_path(&peer, path, |peer| peer.path = Some(path));
@@ -84,12 +86,36 @@ impl Worker {
             return;
         }
         let known = self.peers.by_key(&key);
-        let renewed = known.is_some_and(|peer| peer.spec.preshared_key != spec.preshared_key);
+        let renewed = known.is_some_and(|peer| peer.has_other_keys(&spec));
         match self.peers.set(spec, &self.keys) {
             // Answers under the former key would only mislead.
             Some(slot) if renewed => self.responses.forget(slot),
             Some(_) => {}
             None => tracing::warn!("no room for peer {key}"),
+        }
+    }
+
+    /// A peer goes on under another public key, with its path and sessions.
+    fn replace_key(&mut self, former: &WgPublicKey, spec: PeerSpec) {
+        if !is_low_order(&spec.public_key.0) {
+            if let Some(slot) = self.peers.rename(former, spec.public_key) {
+                // Copies of an initiation under the former key lead nowhere.
+                self.copies.cancel(slot);
+            }
+        } else {
+            self.remove_peer(former);
+        }
+        self.set_peer(spec);
+    }
+
+    /// This node goes on under another private key.
+    fn set_private_key(&mut self, key: WgPrivateKey) {
+        self.keys = DeviceKeys::new(&key, self.peers.sorted().count());
+        self.private_key = key;
+        for peer in self.peers.iter_mut() {
+            peer.renew(&self.keys);
+            self.copies.cancel(peer.slot);
+            self.responses.forget(peer.slot);
         }
     }
 

@@ -7,6 +7,7 @@ mod full_buffer;
 mod handshakes;
 mod hostile;
 mod kernel_drops;
+mod keys;
 mod packets;
 
 use super::*;

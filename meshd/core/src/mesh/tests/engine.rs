@@ -1,13 +1,16 @@
 //! A WireGuard engine without cryptography: sessions are numbers, but handshakes take their three
 //! messages, filters hold, and nothing passes without a session.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv6Addr, SocketAddr};
+mod peer;
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use mesh_proto::probe::probe_payload;
 use mesh_proto::{PresharedKey, WgPublicKey};
 
+pub(super) use self::peer::EnginePeer;
+use self::peer::{allows, handshake_done};
 use crate::data_plane::{EngineCommand, EngineEvent, PathId, PeerSpec, SessionState};
 
 /// Sessions a peer remembers: the one in use and those a packet may still come on.
@@ -16,8 +19,10 @@ const KEPT_SESSIONS: usize = 3;
 /// What travels between two engines.
 #[derive(Debug, Clone)]
 pub(super) enum Packet {
+    /// Only `to` can read it.
     Initiation {
         from: WgPublicKey,
+        to: WgPublicKey,
         id: u64,
     },
     /// Only a far end with the same preshared key understands it.
@@ -31,7 +36,6 @@ pub(super) enum Packet {
         id: u64,
     },
     Data {
-        from: WgPublicKey,
         session: u64,
         bytes: Vec<u8>,
     },
@@ -40,24 +44,6 @@ pub(super) enum Packet {
 
 /// A packet to be sent on a path after a delay.
 pub(super) type Outgoing = (Duration, PathId, Packet);
-
-/// As in the real engine.
-const PATIENCE: Duration = Duration::from_millis(50);
-
-#[derive(Debug)]
-pub(super) struct EnginePeer {
-    pub(super) spec: PeerSpec,
-    pub(super) path: Option<PathId>,
-    initiated: Option<u64>,
-    answered: VecDeque<u64>,
-    sessions: VecDeque<u64>,
-    last_handshake: Option<Instant>,
-    last_receive: Option<Instant>,
-    duplicate: Option<(PathId, Instant)>,
-    unanswered: Option<Instant>,
-    last_data: Option<Instant>,
-    told: Option<Instant>,
-}
 
 #[derive(Debug)]
 pub(super) struct FakeEngine {
@@ -90,8 +76,20 @@ impl FakeEngine {
         self.key
     }
 
+    pub(super) const fn mesh_address(&self) -> Ipv6Addr {
+        self.mesh_address
+    }
+
+    /// The peer that packets to this mesh address go to.
+    pub(super) fn owner(&self, address: Ipv6Addr) -> Option<WgPublicKey> {
+        let mut peers = self.peers.values();
+        let peer = peers.find(|peer| peer.spec.mesh_address == Some(address))?;
+        Some(peer.spec.public_key)
+    }
+
     /// All sessions are lost, as after a restart of the process.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, key: WgPublicKey) {
+        self.key = key;
         self.peers.clear();
         self.next_id += 1 << 20;
     }
@@ -114,6 +112,8 @@ impl FakeEngine {
             EngineCommand::RemovePeer(key) => {
                 assert!(self.peers.remove(&key).is_some(), "removed a stranger");
             }
+            EngineCommand::ReplaceKey { former, spec } => self.replace_key(former, *spec),
+            EngineCommand::SetPrivateKey(key) => self.set_key(key.public_key()),
             EngineCommand::Handshake { peer, copies } => {
                 assert!(!copies.is_empty());
                 self.initiations.push((now, peer));
@@ -126,7 +126,7 @@ impl FakeEngine {
                         allows(&known.spec, copy.path.remote),
                         "dialled a refused address"
                     );
-                    let packet = Packet::Initiation { from, id };
+                    let packet = Packet::Initiation { from, to: peer, id };
                     out.push((copy.after, copy.path, packet));
                 }
             }
@@ -152,7 +152,6 @@ impl FakeEngine {
                 let to = path.or(known.path);
                 if let (Some(session), Some(to)) = (known.sessions.back(), to) {
                     let data = Packet::Data {
-                        from: self.key,
                         session: *session,
                         bytes: packet,
                     };
@@ -174,20 +173,26 @@ impl FakeEngine {
         packet: Packet,
         now: Instant,
     ) -> (Vec<Outgoing>, Vec<EngineEvent>) {
-        let from = match &packet {
+        let own_key = self.key;
+        let found = match &packet {
             Packet::Datagram(bytes) => {
                 let bytes = bytes.clone();
                 return (Vec::new(), vec![EngineEvent::Datagram { path, bytes }]);
             }
+            Packet::Initiation { to, .. } if *to != own_key => None,
             Packet::Initiation { from, .. }
             | Packet::Response { from, .. }
-            | Packet::Confirm { from, .. }
-            | Packet::Data { from, .. } => *from,
+            | Packet::Confirm { from, .. } => self.peers.get_mut(from),
+            // Known by its session, whatever the keys are by now.
+            Packet::Data { session, .. } => {
+                let mut peers = self.peers.values_mut();
+                peers.find(|peer| peer.sessions.contains(session))
+            }
         };
-        let own_key = self.key;
-        let Some(peer) = self.peers.get_mut(&from) else {
+        let Some(peer) = found else {
             return (Vec::new(), Vec::new());
         };
+        let from = peer.spec.public_key;
         if !allows(&peer.spec, path.remote) {
             self.refused += 1;
             return (Vec::new(), Vec::new());
@@ -234,7 +239,6 @@ impl FakeEngine {
         bytes: Vec<u8>,
         now: Instant,
     ) -> Vec<Outgoing> {
-        let from = self.key;
         let Some(known) = self.peers.get_mut(&peer) else {
             return Vec::new();
         };
@@ -247,26 +251,18 @@ impl FakeEngine {
         known.last_data = Some(now);
         let data = |path| {
             let (session, bytes) = (*session, bytes.clone());
-            (
-                Duration::ZERO,
-                path,
-                Packet::Data {
-                    from,
-                    session,
-                    bytes,
-                },
-            )
+            (Duration::ZERO, path, Packet::Data { session, bytes })
         };
         std::iter::once(path).chain(twice).map(data).collect()
     }
 
     /// True if a packet belongs to a session of ours.
     pub(super) fn accepts(&self, packet: &Packet) -> bool {
-        let Packet::Data { from, session, .. } = packet else {
+        let Packet::Data { session, .. } = packet else {
             return false;
         };
-        let peer = self.peers.get(from);
-        peer.is_some_and(|peer| peer.sessions.contains(session))
+        let mut peers = self.peers.values();
+        peers.any(|peer| peer.sessions.contains(session))
     }
 
     /// When a peer will have been silent for too long.
@@ -298,20 +294,7 @@ impl FakeEngine {
             }
             peer.spec = spec;
         } else {
-            let peer = EnginePeer {
-                spec,
-                path: None,
-                initiated: None,
-                answered: VecDeque::new(),
-                sessions: VecDeque::new(),
-                last_handshake: None,
-                last_receive: None,
-                duplicate: None,
-                unanswered: None,
-                last_data: None,
-                told: None,
-            };
-            self.peers.insert(key, peer);
+            self.peers.insert(key, EnginePeer::new(spec));
         }
         let mut all: Vec<_> = self
             .peers
@@ -322,6 +305,20 @@ impl FakeEngine {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), count, "a prefix stands in two peers");
+    }
+
+    fn set_key(&mut self, key: WgPublicKey) {
+        self.key = key;
+        let peers = self.peers.values_mut();
+        peers.for_each(|peer| peer.initiated = None);
+    }
+
+    fn replace_key(&mut self, former: WgPublicKey, spec: PeerSpec) {
+        let mut peer = self.peers.remove(&former).expect("a known peer");
+        peer.initiated = None;
+        peer.spec = spec;
+        let before = self.peers.insert(peer.spec.public_key, peer);
+        assert!(before.is_none(), "the key of another peer");
     }
 
     fn sessions(&self) -> EngineEvent {
@@ -336,65 +333,4 @@ impl FakeEngine {
         });
         EngineEvent::Sessions(sessions.collect())
     }
-}
-
-impl EnginePeer {
-    fn silence_due(&self) -> Option<Instant> {
-        let since = self.unanswered? + PATIENCE;
-        Some(self.told.map_or(since, |told| since.max(told + PATIENCE)))
-    }
-
-    fn data_received(
-        &mut self,
-        path: PathId,
-        bytes: &[u8],
-        own: Ipv6Addr,
-        now: Instant,
-    ) -> Vec<EngineEvent> {
-        let peer = self.spec.public_key;
-        self.last_receive = Some(now);
-        self.unanswered = None;
-        let mut events = Vec::new();
-        let here = self.path.is_some_and(|known| {
-            known.remote == path.remote && (known.local.is_none() || known.local == path.local)
-        });
-        if !here {
-            events.push(EngineEvent::OtherPath { peer, path });
-        }
-        let theirs = self.spec.mesh_address;
-        if let Some(payload) = theirs.and_then(|theirs| probe_payload(bytes, theirs, own)) {
-            let payload = payload.to_vec();
-            events.push(EngineEvent::Probe {
-                peer,
-                path,
-                payload,
-            });
-        }
-        events
-    }
-
-    fn done(&mut self, id: u64, path: PathId, now: Instant) {
-        self.path.get_or_insert(path);
-        self.last_handshake = Some(now);
-        self.last_receive = Some(now);
-        self.sessions.retain(|session| *session != id);
-        self.sessions.push_back(id);
-        if self.sessions.len() > KEPT_SESSIONS {
-            self.sessions.pop_front();
-        }
-    }
-}
-
-fn handshake_done(peer: WgPublicKey, path: PathId, initiator: bool) -> EngineEvent {
-    EngineEvent::HandshakeDone {
-        peer,
-        path,
-        initiator,
-    }
-}
-
-fn allows(spec: &PeerSpec, remote: SocketAddr) -> bool {
-    spec.endpoint_filter
-        .as_ref()
-        .is_none_or(|filter| filter.allows(remote.ip()))
 }

@@ -115,6 +115,9 @@ pub(super) struct Node {
     pub(super) events: Vec<Event>,
     /// What the zone and the sessions live by; grows with each start.
     starts: u8,
+    /// The key file, and the next one's.
+    wireguard: WgPrivateKey,
+    next_wireguard: Option<WgPrivateKey>,
 }
 
 impl Node {
@@ -154,6 +157,8 @@ impl Node {
             stopped: false,
             events: Vec::new(),
             starts: 0,
+            wireguard: keys.wireguard,
+            next_wireguard: None,
         };
         node.running = true;
         node
@@ -162,18 +167,30 @@ impl Node {
     /// A new process: the disk stays, sessions do not.
     pub(super) fn start_again(&mut self, now: Now) {
         self.starts += 1;
-        self.engine.reset();
+        self.use_new_key();
+        self.engine.reset(self.wireguard.public_key());
         self.first_network = None;
         self.running = true;
-        self.mesh = Mesh::new(
-            start(
-                self.number,
-                self.starts,
-                &self.settings,
-                (&self.secret, &self.disk),
-            ),
-            now,
+        let mut start = start(
+            self.number,
+            self.starts,
+            &self.settings,
+            (&self.secret, &self.disk),
         );
+        start.keys.wireguard = self.wireguard.clone();
+        self.mesh = Mesh::new(start, now);
+    }
+
+    /// Writes the key file that is next.
+    pub(super) fn write_next_key(&mut self, key: WgPrivateKey) {
+        self.next_wireguard = Some(key);
+    }
+
+    /// The next key file takes the place of the present one.
+    pub(super) fn use_new_key(&mut self) {
+        if let Some(key) = self.next_wireguard.take() {
+            self.wireguard = key;
+        }
     }
 
     pub(super) fn reads(&self, cluster: ClusterId) -> bool {

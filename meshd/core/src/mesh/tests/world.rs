@@ -341,6 +341,7 @@ impl World {
                     }
                 }
                 Action::PublishRemovals(list) => self.put_one(index, &list),
+                Action::KeyInUse(_) => node.use_new_key(),
                 Action::Stop => {
                     node.stopped = true;
                     node.running = false;

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use mesh_proto::{ClusterSecret, VerifiedEnvelope};
+use mesh_proto::{ClusterSecret, VerifiedEnvelope, WgPrivateKey};
 
 use super::super::node::Node;
 use super::{World, discovery};
 use crate::Input;
 use crate::input::DiscoveryEvent;
+use crate::mesh::KeyRefusal;
 
 impl World {
     pub(in super::super) fn set_server(&mut self, up: bool) {
@@ -27,6 +28,21 @@ impl World {
         self.nodes[index].secret = secret.clone();
         self.input(index, Input::Secret(Box::new(secret)));
         self.connect(index);
+    }
+
+    /// A node gets another WireGuard key, made of `seed`.
+    pub(in super::super) fn rotate_key(
+        &mut self,
+        index: usize,
+        seed: u8,
+    ) -> Result<(), KeyRefusal> {
+        let key = WgPrivateKey::from_bytes([seed; 32]);
+        let (now, node) = (self.now, &mut self.nodes[index]);
+        node.mesh.may_rotate_key(false)?;
+        node.write_next_key(key.clone());
+        let rotated = node.mesh.rotate_key(key, false, now);
+        self.drain(index);
+        rotated.map(|_| ())
     }
 
     /// The server pushes this to a node, wherever it has it from.

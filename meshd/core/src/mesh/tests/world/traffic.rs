@@ -62,9 +62,12 @@ impl World {
         let now = self.now.instant;
         for (from, to, bytes) in self.streams.due(now) {
             if self.nodes[from].running {
-                let key = self.nodes[to].engine.key();
-                let out = self.nodes[from].engine.data(key, bytes, now);
-                self.send(from, out);
+                let address = self.nodes[to].engine.mesh_address();
+                let engine = &mut self.nodes[from].engine;
+                if let Some(key) = engine.owner(address) {
+                    let out = engine.data(key, bytes, now);
+                    self.send(from, out);
+                }
             }
         }
     }
