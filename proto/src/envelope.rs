@@ -10,6 +10,8 @@
 //! Associated data of the AEAD: version, kind, cluster id, member id, sequence. An [`Envelope`] has
 //! been parsed only; a [`VerifiedEnvelope`] is proven to be written by its member.
 
+use std::sync::Arc;
+
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 
@@ -77,9 +79,9 @@ pub struct Envelope {
     signature: [u8; SIGNATURE_BYTES],
 }
 
-/// An envelope whose member id, identity key and signature fit together.
+/// An envelope whose member id, identity key and signature fit together. It is never changed, so clones share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedEnvelope(Envelope);
+pub struct VerifiedEnvelope(Arc<Envelope>);
 
 /// What is sealed, and as what.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +132,7 @@ impl Envelope {
             return Err(EnvelopeError::Malformed);
         }
         envelope.signature = identity.sign(&envelope.signed_bytes());
-        Ok(VerifiedEnvelope(envelope))
+        Ok(VerifiedEnvelope(Arc::new(envelope)))
     }
 
     /// Parses bytes from outside.
@@ -184,7 +186,7 @@ impl Envelope {
         if !self.identity.verify(&self.signed_bytes(), &self.signature) {
             return Err(EnvelopeError::Signature);
         }
-        Ok(VerifiedEnvelope(self))
+        Ok(VerifiedEnvelope(Arc::new(self)))
     }
 
     fn header(&self) -> Vec<u8> {
@@ -228,25 +230,25 @@ impl VerifiedEnvelope {
 
     /// What it carries.
     #[must_use]
-    pub const fn kind(&self) -> EnvelopeKind {
+    pub fn kind(&self) -> EnvelopeKind {
         self.0.kind
     }
 
     /// The cluster it was written for.
     #[must_use]
-    pub const fn cluster(&self) -> ClusterId {
+    pub fn cluster(&self) -> ClusterId {
         self.0.cluster
     }
 
     /// Who wrote it.
     #[must_use]
-    pub const fn member(&self) -> MemberId {
+    pub fn member(&self) -> MemberId {
         self.0.member
     }
 
     /// Its version.
     #[must_use]
-    pub const fn sequence(&self) -> Sequence {
+    pub fn sequence(&self) -> Sequence {
         self.0.sequence
     }
 

@@ -131,7 +131,8 @@ pub struct Mesh {
     native: NativeChecks,
     clocks: Clocks,
     /// Peers by WireGuard key: members across a boundary, members on their way out, external ones.
-    peers: BTreeMap<WgPublicKey, Peer>,
+    /// Each on the heap, so that a search among many reads keys and little else.
+    peers: BTreeMap<WgPublicKey, Box<Peer>>,
     /// Members that keep a tunnel although both records say native.
     kept: BTreeSet<MemberId>,
     /// Members whose WireGuard key another one, or this node, has.
@@ -270,14 +271,16 @@ impl Mesh {
     pub fn handle_timeout(&mut self, now: Now) {
         self.notice_sleep(now);
         for _ in 0..PASSES {
-            let mut due = Vec::new();
-            while let Some(timer) = self.timers.pop_due(now.instant) {
-                due.push(timer);
-            }
-            if due.is_empty() {
+            // Mostly there is one, or none.
+            let Some(first) = self.timers.pop_due(now.instant) else {
                 return;
+            };
+            let mut others = Vec::new();
+            while let Some(timer) = self.timers.pop_due(now.instant) {
+                others.push(timer);
             }
-            for timer in due {
+            self.fire(first, now);
+            for timer in others {
                 self.fire(timer, now);
             }
         }

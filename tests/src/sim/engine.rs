@@ -10,8 +10,7 @@ mod outbound;
 mod peer;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
 use std::time::Instant;
 
@@ -47,7 +46,7 @@ pub(super) struct Outgoing {
     pub(super) path: PathId,
     pub(super) packet: Packet,
     pub(super) purpose: Purpose,
-    pub(super) peer: Option<WgPublicKey>,
+    pub(super) peer: Option<(Slot, WgPublicKey)>,
     /// The local address was learned, not chosen: if it is gone, any other does.
     pub(super) learned: bool,
 }
@@ -70,36 +69,20 @@ pub(super) struct Tick {
     pub(super) wall_ns: u64,
 }
 
-/// Receiver indices are random numbers, and their own hash.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
+/// Where a peer stands in an engine's list: what it calls that peer towards the peer, as WireGuard does with
+/// receiver indices.
+pub(super) type Slot = usize;
 
 #[derive(Debug)]
 pub(super) struct Engine {
     key: WgPublicKey,
     mesh_address: Ipv6Addr,
     mode: Mode,
-    peers: BTreeMap<WgPublicKey, Peer>,
-    /// Whose a receiver index is; entries may be out of date.
-    owners: HashMap<u64, WgPublicKey, BuildHasherDefault<AsItIs>>,
+    /// Removed ones leave a gap.
+    peers: Vec<Option<Box<Peer>>>,
+    slots: BTreeMap<WgPublicKey, Slot>,
     prefixes: BTreeMap<IpNet, WgPublicKey>,
-    timers: BTreeSet<(Instant, WgPublicKey)>,
+    timers: BTreeSet<(Instant, WgPublicKey, Slot)>,
     chance: Chance,
     /// Of the kernel's device.
     readings: Option<Readings>,
@@ -117,8 +100,8 @@ impl Engine {
             key,
             mesh_address,
             mode,
-            peers: BTreeMap::new(),
-            owners: HashMap::default(),
+            peers: Vec::new(),
+            slots: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             timers: BTreeSet::new(),
             chance,
@@ -130,25 +113,22 @@ impl Engine {
     pub(super) fn command(&mut self, command: EngineCommand, tick: Tick) {
         match command {
             EngineCommand::SetPeer(spec) => self.set_peer(*spec),
-            EngineCommand::RemovePeer(key) => {
-                match self.peers.remove(&key) {
-                    None => self.fault(format!("removed a stranger {key}")),
-                    Some(peer) => self.disarm(key, peer.armed),
-                }
-                self.prefixes.retain(|_, owner| *owner != key);
+            EngineCommand::RemovePeer(key) => self.remove_peer(key),
+            EngineCommand::ReplaceKey { former, spec } => {
+                self.replace_key(former, *spec, tick.now);
             }
-            EngineCommand::ReplaceKey { former, spec } => self.replace_key(former, *spec),
             EngineCommand::SetPrivateKey(key) => self.set_private_key(key.public_key()),
             EngineCommand::Handshake { peer, copies } => self.handshake(peer, &copies, tick),
             EngineCommand::SetPath { peer, path } => {
-                self.check_path(peer, path, "moved to");
-                if let Some(known) = self.peers.get_mut(&peer) {
+                if let Some(known) = self.checked(peer, path, "moved to") {
                     known.path = Some(path);
                 }
             }
             EngineCommand::Duplicate { peer, path, until } => {
-                self.check_path(peer, path, "duplicated to");
-                if let (Some(known), Mode::Userspace) = (self.peers.get_mut(&peer), self.mode) {
+                let mode = self.mode;
+                if let (Some(known), Mode::Userspace) =
+                    (self.checked(peer, path, "duplicated to"), mode)
+                {
                     known.duplicate = Some((path, until));
                 }
             }
@@ -163,9 +143,11 @@ impl Engine {
                     TrafficClass::Data => Purpose::User,
                 };
                 let kernel = self.mode == Mode::Kernel;
-                if !kernel || self.hop(&peer, path, tick.now) {
+                if let Some(slot) = self.slots.get(&peer).copied()
+                    && (!kernel || self.hop(slot, path, tick.now))
+                {
                     let path = path.filter(|_| !kernel);
-                    self.send(peer, path, purpose, packet.into(), tick.now);
+                    self.send(slot, path, purpose, packet.into(), tick.now);
                 }
             }
             EngineCommand::SendDatagram { path, bytes } => self.out.packets.push(Outgoing {
@@ -180,7 +162,9 @@ impl Engine {
             // Virtual hosts send from the link of the address anyway.
             EngineCommand::SetSources(_) => {}
             EngineCommand::ReadSessions => {
-                let sessions = self.peers.values().map(Peer::state).collect();
+                let peers = self.slots.values();
+                let peers = peers.filter_map(|slot| self.peers[*slot].as_deref());
+                let sessions = peers.map(Peer::state).collect();
                 self.out.events.push(EngineEvent::Sessions(sessions));
             }
         }
@@ -189,38 +173,44 @@ impl Engine {
 
     /// A user's packet to a peer.
     pub(super) fn send_user(&mut self, peer: WgPublicKey, tag: u64, tick: Tick) {
-        self.send(peer, None, Purpose::User, user_packet(tag), tick.now);
-        self.arm(tick.now);
+        if let Some(slot) = self.slots.get(&peer).copied() {
+            self.send(slot, None, Purpose::User, user_packet(tag), tick.now);
+            self.arm(tick.now);
+        }
     }
 
     /// When [`Self::tick`] has something to do.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, ..)| *at)
     }
 
     /// Copies, keepalives and the session layer's own handshakes.
     pub(super) fn tick(&mut self, tick: Tick) {
         let Tick { now, .. } = tick;
-        while let Some((at, key)) = self.timers.first().copied()
+        while let Some((at, _, slot)) = self.timers.first().copied()
             && at <= now
         {
             self.timers.pop_first();
-            if let Some(peer) = self.peers.get_mut(&key) {
+            if let Some(peer) = self.peer_mut(slot) {
                 peer.armed = None;
             }
-            self.serve(key, tick);
-            self.arm_peer(key, now, true);
+            self.serve(slot, tick);
+            self.arm_peer(slot, now, true);
         }
     }
 
     /// The path in use towards a peer.
     pub(super) fn path(&self, key: &WgPublicKey) -> Option<PathId> {
-        self.peers.get(key)?.path
+        self.peers[*self.slots.get(key)?].as_ref()?.path
     }
 
-    fn serve(&mut self, key: WgPublicKey, tick: Tick) {
+    fn peer_mut(&mut self, slot: Slot) -> Option<&mut Peer> {
+        self.peers.get_mut(slot)?.as_deref_mut()
+    }
+
+    fn serve(&mut self, slot: Slot, tick: Tick) {
         let Tick { now, .. } = tick;
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         let mut copies = std::mem::take(&mut peer.copies);
@@ -231,43 +221,49 @@ impl Engine {
         peer.copies = copies;
         for path in due {
             match self.mode {
-                Mode::Userspace => self.send_copy(key, path, now),
-                Mode::Kernel => self.kernel_handshake(key, path, tick),
+                Mode::Userspace => self.send_copy(slot, path, now),
+                Mode::Kernel => self.kernel_handshake(slot, path, tick),
             }
         }
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let mode = self.mode;
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         // A kernel peer with a persistent keepalive asks for a session as soon as it has none.
-        if self.mode == Mode::Kernel && peer.spec.keepalive.is_some() && !peer.has_session(now) {
+        if mode == Mode::Kernel && peer.spec.keepalive.is_some() && !peer.has_session(now) {
             peer.start_trying(now);
         }
-        let silent = match self.mode {
+        let silent = match mode {
             Mode::Userspace => peer.silence(now),
             Mode::Kernel => peer.watch.read(now),
         };
+        let wants = peer.wants_handshake(now);
+        let wanted = peer.path.filter(|_| wants);
         if let Some(since) = silent {
-            let event = EngineEvent::Unanswered { peer: key, since };
+            let peer = peer.key();
+            let event = EngineEvent::Unanswered { peer, since };
             self.out.events.push(event);
         }
-        if peer.wants_handshake(now)
-            && let Some(path) = peer.path
-        {
-            self.initiate(key, tick);
-            self.send_copy(key, path, now);
+        if let Some(path) = wanted {
+            self.initiate(slot, tick);
+            self.send_copy(slot, path, now);
         }
         if self
-            .peers
-            .get(&key)
+            .peer_mut(slot)
             .is_some_and(|peer| peer.wants_keepalive(now))
         {
-            self.send(key, None, Purpose::Control, Bytes::new(), now);
+            self.send(slot, None, Purpose::Control, Bytes::new(), now);
         }
     }
 
     fn set_peer(&mut self, spec: PeerSpec) {
         let key = spec.public_key;
-        if self.peers.get(&key).is_some_and(|known| known.spec == spec) {
+        let slot = *self.slots.entry(key).or_insert(self.peers.len());
+        if slot == self.peers.len() {
+            self.peers.push(None);
+        }
+        let known = self.peers[slot].as_ref();
+        if known.is_some_and(|known| known.spec == spec) {
             self.fault(format!("peer {key} was set although nothing changed"));
         }
         self.prefixes.retain(|_, owner| *owner != key);
@@ -276,36 +272,36 @@ impl Engine {
                 self.fault(format!("{prefix} stands in two peers, {other} and {key}"));
             }
         }
-        match self.peers.get_mut(&key) {
-            Some(peer) => peer.spec = spec,
-            None => drop(self.peers.insert(key, Peer::new(spec))),
-        }
-        if let Some(peer) = self.peers.get_mut(&key)
-            && peer.path.is_some_and(|path| !peer.allows(path.remote.ip()))
-        {
+        let Some(peer) = &mut self.peers[slot] else {
+            self.peers[slot] = Some(Box::new(Peer::new(spec, slot)));
+            return;
+        };
+        peer.spec = spec;
+        if peer.path.is_some_and(|path| !peer.allows(path.remote.ip())) {
             peer.path = None;
         }
     }
 
-    fn own(&mut self, id: u64, key: WgPublicKey) {
-        if self.owners.len() > 64 + self.peers.len() * 8 {
-            let peers = &self.peers;
-            self.owners.retain(|id, key| {
-                let peer = peers.get(key);
-                peer.is_some_and(|peer| peer.knows(*id) || peer.pending.contains(id))
-            });
+    fn remove_peer(&mut self, key: WgPublicKey) {
+        let slot = self.slots.remove(&key);
+        match slot.and_then(|slot| Some((slot, self.peers[slot].take()?))) {
+            None => self.fault(format!("removed a stranger {key}")),
+            Some((slot, peer)) => self.disarm((key, slot), peer.armed),
         }
-        self.owners.insert(id, key);
+        self.prefixes.retain(|_, owner| *owner != key);
     }
 
-    fn check_path(&mut self, key: WgPublicKey, path: PathId, did: &str) {
-        match self.peers.get(&key) {
-            None => self.fault(format!("{did} {path} of a stranger {key}")),
-            Some(peer) if !peer.allows(path.remote.ip()) => {
-                self.fault(format!("{did} {path}, which the filter refuses"));
-            }
-            Some(_) => {}
+    /// The peer, if there is one. Tells of strangers and of what the filter refuses.
+    fn checked(&mut self, key: WgPublicKey, path: PathId, did: &str) -> Option<&mut Peer> {
+        let Some(slot) = self.slots.get(&key).copied() else {
+            self.fault(format!("{did} {path} of a stranger {key}"));
+            return None;
+        };
+        let peer = self.peers[slot].as_ref()?;
+        if !peer.allows(path.remote.ip()) {
+            self.fault(format!("{did} {path}, which the filter refuses"));
         }
+        self.peer_mut(slot)
     }
 
     fn fault(&mut self, what: String) {
@@ -315,16 +311,16 @@ impl Engine {
     /// Arms the timers of peers that something was just done with.
     fn arm(&mut self, now: Instant) {
         for index in 0..self.out.packets.len() {
-            if let Some(key) = self.out.packets[index].peer {
-                self.arm_peer(key, now, false);
+            if let Some((slot, _)) = self.out.packets[index].peer {
+                self.arm_peer(slot, now, false);
             }
         }
     }
 
     /// A timer that was armed too early finds nothing to do and is armed again; so sending need not
     /// move it each time.
-    fn arm_peer(&mut self, key: WgPublicKey, now: Instant, again: bool) {
-        let Some(peer) = self.peers.get_mut(&key) else {
+    fn arm_peer(&mut self, slot: Slot, now: Instant, again: bool) {
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         let Some(at) = peer.next_timer(now) else {
@@ -339,13 +335,14 @@ impl Engine {
             return;
         }
         let old = peer.armed.replace(soonest);
-        self.disarm(key, old);
-        self.timers.insert((soonest, key));
+        let key = peer.key();
+        self.disarm((key, slot), old);
+        self.timers.insert((soonest, key, slot));
     }
 
-    fn disarm(&mut self, key: WgPublicKey, at: Option<Instant>) {
+    fn disarm(&mut self, (key, slot): (WgPublicKey, Slot), at: Option<Instant>) {
         if let Some(at) = at {
-            self.timers.remove(&(at, key));
+            self.timers.remove(&(at, key, slot));
         }
     }
 }

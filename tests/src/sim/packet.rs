@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use mesh_proto::WgPublicKey;
 
+use super::engine::Slot;
+
 /// IPv4 and UDP headers.
 const OUTER_BYTES: usize = 28;
 const INITIATION_BYTES: usize = 148;
@@ -17,16 +19,22 @@ pub(super) enum Packet {
         from: WgPublicKey,
         to: WgPublicKey,
         id: u64,
+        /// Where the sender keeps the peer: its receiver index.
+        index: Slot,
         /// TAI64N; must increase.
         stamp: u64,
     },
     Response {
         initiation: u64,
         session: u64,
+        /// Of the receiver and of the sender.
+        indices: (Slot, Slot),
     },
     /// An empty one is a keepalive.
     Data {
         session: u64,
+        /// Of the receiver.
+        index: Slot,
         counter: u64,
         bytes: Bytes,
     },

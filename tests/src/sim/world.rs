@@ -25,6 +25,7 @@ use self::traffic::Traffic;
 use super::chance::Chance;
 use super::checks::{Bounds, Checks, Violation};
 use super::discovery::{Lines, SERVER_PORT, Server, server_address};
+use super::engine::Output;
 use super::net::{INTERNET, Interface, Net};
 use super::node::{Node, links, secret};
 use super::packet::Packet;
@@ -80,6 +81,8 @@ pub struct World {
     busy: (NodeId, SimTime, u32),
     /// Addresses given out when hosts move.
     moves: u8,
+    /// Emptied by its last user, for the next one.
+    spare: (Output, VecDeque<EngineEvent>),
     pub(super) calls: u64,
 }
 
@@ -115,6 +118,7 @@ impl World {
             sessions: 0,
             busy: (0, Duration::ZERO, 0),
             moves: 1,
+            spare: Default::default(),
             calls: 0,
         };
         world.net.weather = plan.weather;
@@ -235,6 +239,10 @@ impl World {
         if !self.nodes[node].is_awake() {
             return;
         }
+        if (self.nodes[node].next_due()).is_some_and(|due| due > self.now) {
+            // It was wanted earlier when this was queued.
+            return self.arm(node);
+        }
         if (self.busy.0, self.busy.1) == (node, self.now) {
             self.busy.2 += 1;
             if self.busy.2 > MAX_WAKES {
@@ -260,7 +268,7 @@ impl World {
 
     /// Carries out what a node's core and engine ask for.
     fn drain(&mut self, node: NodeId) {
-        let mut events = VecDeque::new();
+        let mut events = std::mem::take(&mut self.spare.1);
         let now = self.nodes[node].now(self.now);
         loop {
             self.take_output(node, &mut events);
@@ -283,6 +291,7 @@ impl World {
         {
             self.checks.event(self.now, &mut self.nodes[node], &event);
         }
+        self.spare.1 = events;
         self.arm(node);
     }
 
@@ -328,22 +337,24 @@ impl World {
 
     /// What the engine left to be done: packets go out, events wait for their turn.
     fn take_output(&mut self, node: NodeId, events: &mut VecDeque<EngineEvent>) {
-        let out = std::mem::take(&mut self.nodes[node].engine.out);
-        for fault in out.faults {
+        let spare = std::mem::take(&mut self.spare.0);
+        let mut out = std::mem::replace(&mut self.nodes[node].engine.out, spare);
+        for fault in out.faults.drain(..) {
             self.checks
                 .violate(self.now, "engine", format!("n{node} {fault}"));
         }
-        for (key, tag) in out.users {
+        for (key, tag) in out.users.drain(..) {
             if let Some(from) = self.by_key.get(&key) {
                 self.traffic.arrived(*from, node, tag, self.now);
             }
         }
-        for packet in out.packets {
+        for packet in out.packets.drain(..) {
             if let Some(failed) = self.emit(node, packet) {
                 events.push_back(failed);
             }
         }
-        events.extend(out.events);
+        events.extend(out.events.drain(..));
+        self.spare.0 = out;
     }
 }
 

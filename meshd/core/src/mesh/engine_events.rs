@@ -60,9 +60,12 @@ impl Mesh {
             }
             EngineEvent::Sessions(sessions) => {
                 for session in sessions {
-                    self.with_peer(session.peer, now, |peer, scene| {
-                        session_read(peer, &session, scene);
-                    });
+                    let known = self.peers.get_mut(&session.peer);
+                    if known.is_some_and(|peer| is_news(peer, &session, now)) {
+                        self.with_peer(session.peer, now, |peer, scene| {
+                            session_read(peer, &session, scene);
+                        });
+                    }
                 }
             }
             EngineEvent::InterfaceRecreated => self.interface_recreated(now),
@@ -109,11 +112,21 @@ impl Mesh {
     }
 }
 
-/// Counters of one peer. An external peer has nothing else to be judged by.
-fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) {
+/// Takes over the counters of one peer. True if something may follow from what was read: not of an idle member
+/// whose probes have told the rest, as nearly all of a large mesh are.
+fn is_news(peer: &mut Peer, session: &SessionState, now: Now) -> bool {
     peer.session.rx_bytes = session.rx_bytes;
     peer.session.tx_bytes = session.tx_bytes;
     peer.session.last_handshake = peer.session.last_handshake.max(session.last_handshake);
+    peer.kind == PeerKind::External
+        || peer.path().is_none()
+        || session.last_receive > peer.live.last_receive()
+        || session.last_data > peer.live.last_data()
+        || peer.live.is_busy(now.instant)
+}
+
+/// What follows. An external peer has nothing else to be judged by.
+fn session_read(peer: &mut Peer, session: &SessionState, scene: &mut Scene<'_>) {
     if let Some(at) = session.last_receive {
         peer.live.received(at);
     }

@@ -67,6 +67,11 @@ impl Liveness {
         self.last_receive = self.last_receive.map(|at| at.max(now));
     }
 
+    /// When packets of hosts were exchanged last.
+    pub(super) const fn last_data(&self) -> Option<Instant> {
+        self.last_data
+    }
+
     /// When something authenticated came last.
     pub(super) const fn last_receive(&self) -> Option<Instant> {
         self.last_receive

@@ -33,10 +33,10 @@ const SIZE_BITS: u32 = 16;
 pub(super) struct PathSize {
     limit: Option<u16>,
     next: Option<Instant>,
-    search: Option<Search>,
+    search: Option<Box<Search>>,
     /// The largest size that arrived on the path in use.
     proven: Option<u16>,
-    check: Option<Check>,
+    check: Option<Box<Check>>,
     checked: Option<Instant>,
     /// Searches and checks so far.
     searches: u32,
@@ -90,7 +90,7 @@ impl PathSize {
     ) -> Step {
         self.check = None;
         let same = |search: &Search| search.path == path && search.full == full;
-        if !self.search.as_ref().is_some_and(same) {
+        if !self.search.as_deref().is_some_and(same) {
             self.begin_search(path, full, 0);
         }
         let Some(search) = &mut self.search else {
@@ -116,12 +116,12 @@ impl PathSize {
 
     fn begin_search(&mut self, path: PathId, full: u16, round: u8) {
         self.searches = self.searches.wrapping_add(1);
-        self.search = Some(Search {
+        self.search = Some(Box::new(Search {
             path,
             full,
             round,
             answered: None,
-        });
+        }));
     }
 
     /// Notes that a ping was answered. True if the search is over.

@@ -43,6 +43,10 @@ pub(super) struct Paths {
     /// In order of preference, learned ones last.
     known: Vec<Path>,
     in_use: Option<PathId>,
+    /// Where the path in use most likely stands in the list.
+    place_in_use: usize,
+    /// Some path has a local address.
+    is_any_named: bool,
     sources: Sources,
     next_ping: u64,
 }
@@ -61,12 +65,12 @@ impl Paths {
     }
 
     pub(super) fn get(&self, id: &PathId) -> Option<&Path> {
-        self.known.iter().find(|path| path.id == *id)
+        Some(&self.known[self.index(id)?])
     }
 
     pub(super) fn facts_mut(&mut self, id: &PathId) -> Option<&mut Facts> {
-        let path = self.known.iter_mut().find(|path| path.id == *id)?;
-        Some(&mut path.facts)
+        let index = self.index(id)?;
+        Some(&mut self.known[index].facts)
     }
 
     /// The path in use with its facts.
@@ -78,20 +82,34 @@ impl Paths {
         self.facts_mut(&self.in_use?)
     }
 
+    /// Nearly always the path in use is meant: the others are not looked at then.
+    fn index(&self, id: &PathId) -> Option<usize> {
+        let is_it = |path: &Path| path.id == *id;
+        if self.known.get(self.place_in_use).is_some_and(is_it) {
+            return Some(self.place_in_use);
+        }
+        self.known.iter().position(is_it)
+    }
+
     /// Packets go there from now on.
     pub(super) fn set_in_use(&mut self, id: Option<PathId>) {
         if let Some(id) = id {
             self.remember(id);
         }
         self.in_use = id;
+        self.look_through();
+    }
+
+    /// The list or the path in use is another one: notes what need not be looked for in it.
+    fn look_through(&mut self) {
+        let place = self.in_use.and_then(|id| self.index(&id));
+        self.place_in_use = place.unwrap_or_default();
+        self.is_any_named = self.known.iter().any(|path| path.id.local.is_some());
     }
 
     /// The path a packet came by, learned if it is new.
     pub(super) fn arrived(&mut self, arrival: PathId, now: Instant) -> PathId {
-        let exact = self.known.iter().find(|path| path.id == arrival);
-        let open = PathId::to(arrival.remote);
-        let known = exact.or_else(|| self.known.iter().find(|path| path.id == open));
-        let id = known.map_or_else(|| self.sources.learned(arrival), |path| path.id);
+        let id = (self.find(arrival)).unwrap_or_else(|| self.sources.learned(arrival));
         self.remember(id);
         if let Some(facts) = self.facts_mut(&id) {
             facts.last_receive = Some(now);
@@ -101,9 +119,9 @@ impl Paths {
 
     /// The same without learning: where the engine means `path`.
     pub(super) fn find(&self, path: PathId) -> Option<PathId> {
-        let open = PathId::to(path.remote);
-        let known = self.known.iter().find(|known| known.id == path);
-        let known = known.or_else(|| self.known.iter().find(|known| known.id == open));
+        let exact = || self.get(&path);
+        let known = self.is_any_named.then(exact).flatten();
+        let known = known.or_else(|| self.get(&PathId::to(path.remote)));
         known.map(|known| known.id)
     }
 
@@ -173,6 +191,7 @@ impl Paths {
         let moved = self.sources.is_known() && !self.sources.same_addresses(sources);
         self.known = next;
         self.sources = sources.clone();
+        self.look_through();
         match (self.in_use, heir) {
             (None, _) => Update::Kept,
             (Some(old), Some(heir)) if old != heir => Update::Renamed(heir),
@@ -194,6 +213,7 @@ impl Paths {
         let in_use = self.in_use;
         self.known
             .retain(|path| in_use == Some(path.id) || allowed(path.id.remote));
+        self.look_through();
     }
 
     /// Forgets paths that no candidate names and nothing came by lately.
@@ -206,6 +226,7 @@ impl Paths {
                 .is_some_and(|at| now.saturating_duration_since(at) < LEARNED_LIFETIME);
             path.kind.is_some() || in_use == Some(path.id) || recent
         });
+        self.look_through();
     }
 
     /// When the oldest ping of the path in use left that has no answer.
@@ -245,5 +266,6 @@ impl Paths {
             kind: None,
             facts: Facts::default(),
         });
+        self.look_through();
     }
 }

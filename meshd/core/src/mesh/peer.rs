@@ -19,6 +19,7 @@ use super::removals::Exchange;
 pub(super) use super::scene::{OwnFacts, Scene};
 use super::secrets::PairKeys;
 use super::telling::{Assembly, Telling};
+use super::timers::Armed;
 use super::zone_change::Boundary;
 use crate::candidates::RankedEndpoint;
 use crate::data_plane::{EngineCommand, PathId, PeerSpec};
@@ -49,19 +50,35 @@ pub(super) struct SessionFacts {
     pub(super) tx_bytes: u64,
 }
 
+/// In memory as it is written here: what every probe reads and writes stands together. A thousand peers do not
+/// fit into the processor's caches, so each further line of them costs more than what is done with it.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Peer {
     pub(super) key: WgPublicKey,
+    pub(super) state: PeerState,
     pub(super) kind: PeerKind,
-    pub(super) label: String,
-    pub(super) spec: PeerSpec,
-    pub(super) endpoints: Vec<RankedEndpoint>,
+    pub(super) live: Liveness,
+    pub(super) next_ping: Option<Instant>,
+    /// When it is serviced next.
+    pub(super) armed: Armed,
     pub(super) paths: Paths,
-    pub(super) size: PathSize,
-    pub(super) phase: Phase,
-    pub(super) announce: Announce,
     /// Where the far end sends, as it says.
     pub(super) their_path: Option<PathId>,
+    pub(super) dial: Dial,
+    pub(super) announce: Announce,
+    pub(super) telling: Telling,
+    pub(super) since: Instant,
+    pub(super) effort: Effort,
+    pub(super) session: SessionFacts,
+    pub(super) size: PathSize,
+    pub(super) removals: Exchange,
+    pub(super) phase: Phase,
+    pub(super) boundary: Boundary,
+    pub(super) bypass: Bypass,
+    pub(super) spec: PeerSpec,
+    pub(super) label: String,
+    pub(super) endpoints: Vec<RankedEndpoint>,
     /// Where the far end wants to have our packets, and since when; it has to answer there first.
     pub(super) asked: Option<(PathId, Instant)>,
     /// Last question on a path the far end is said to use.
@@ -74,18 +91,7 @@ pub(super) struct Peer {
     pub(super) switched: Option<Instant>,
     /// Since when packets go this way, and why, in words.
     pub(super) chosen: Option<(Instant, String)>,
-    pub(super) effort: Effort,
-    pub(super) state: PeerState,
-    pub(super) since: Instant,
-    pub(super) dial: Dial,
-    pub(super) live: Liveness,
-    pub(super) next_ping: Option<Instant>,
-    pub(super) session: SessionFacts,
-    pub(super) boundary: Boundary,
-    pub(super) bypass: Bypass,
-    pub(super) telling: Telling,
     pub(super) assembly: Assembly,
-    pub(super) removals: Exchange,
     /// Preshared keys it may use, best first.
     pub(super) pair_keys: PairKeys,
 }
@@ -115,6 +121,7 @@ impl Peer {
             dial: Dial::default(),
             live: Liveness::default(),
             next_ping: None,
+            armed: Armed::default(),
             session: SessionFacts::default(),
             boundary: Boundary::default(),
             bypass: Bypass::new(now),

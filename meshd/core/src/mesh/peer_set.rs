@@ -14,7 +14,6 @@ use super::paths::Sources;
 use super::peer::{Peer, PeerKind, Scene};
 use super::routes::all_addresses;
 use super::secrets::PairKeys;
-use super::timers::Timer;
 use crate::Now;
 use crate::candidates::{self, DialContext, RankedEndpoint};
 use crate::data_plane::{EngineCommand, PeerSpec};
@@ -65,8 +64,9 @@ impl Mesh {
             self.upsert_peer(key, wanted, own, &mut fresh, now);
         }
         let own = self.own_facts();
-        for (key, peer) in &self.peers {
-            self.timers.set_for(Timer::Peer(*key), peer.next_due(&own));
+        for (key, peer) in &mut self.peers {
+            let due = peer.next_due(&own);
+            self.timers.set_peer(*key, &mut peer.armed, due);
         }
     }
 
@@ -230,7 +230,9 @@ impl Mesh {
             start += DIAL_PACE * fresh.saturating_sub(DIAL_BURST);
             let label = wanted.label.clone();
             let peer = Peer::new(wanted.kind, wanted.spec.clone(), label, now.instant);
-            self.peers.insert(key, peer);
+            if let Some(mut old) = self.peers.insert(key, Box::new(peer)) {
+                self.timers.set_peer(key, &mut old.armed, None);
+            }
         }
         let Some((peer, mut scene)) = self.peer_scene(&key, now) else {
             return;
@@ -266,14 +268,15 @@ impl Mesh {
             sources: &self.sources,
             envelopes: self.publisher.envelopes(),
             removals: &self.removals,
+            timers: &mut self.timers,
             own,
         };
         Some((self.peers.get_mut(key)?, scene))
     }
 
     pub(super) fn remove_peer(&mut self, key: WgPublicKey) {
-        if let Some(peer) = self.peers.remove(&key) {
-            self.timers.set(Timer::Peer(key), None);
+        if let Some(mut peer) = self.peers.remove(&key) {
+            self.timers.set_peer(key, &mut peer.armed, None);
             self.out.engine(EngineCommand::RemovePeer(key));
             self.out
                 .peer_event("peer_removed", Level::Info, &peer.label, "no longer a peer");
@@ -292,14 +295,15 @@ impl Mesh {
         let calm = !peer.is_racing();
         let result = act(peer, &mut scene);
         let due = peer.next_due(&scene.own);
-        self.timers.set_for(Timer::Peer(key), due);
-        let peer = self.peers.get(&key)?;
+        scene.timers.set_peer(key, &mut peer.armed, due);
+        // All that is needed of the peer below: it is looked up once, as this is done for every packet.
         let changed = before != (peer.state, peer.path_kind());
         let suspect = calm && peer.is_racing();
         let local = peer.path().and_then(|path| path.local);
         // Whether it is down decides about contested prefixes and kept tunnels.
         let flipped = (before.0 == PeerState::Down) != (peer.state == PeerState::Down);
-        let kept = peer.member().is_some_and(|id| self.kept.contains(&id));
+        let member = peer.member().filter(|_| flipped);
+        let kept = member.is_some_and(|id| self.kept.contains(&id));
         if flipped && (kept || !self.owners.is_empty()) {
             self.mark_dirty(now.instant);
         }
@@ -313,12 +317,12 @@ impl Mesh {
     }
 
     pub(super) fn service_peer(&mut self, key: WgPublicKey, now: Now) {
-        let over = self
-            .peers
-            .get(&key)
-            .and_then(|peer| peer.boundary.closes_at())
-            .is_some_and(|at| at <= now.instant);
-        if over {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        self.timers.set_peer(key, &mut peer.armed, None);
+        let closes = peer.boundary.closes_at();
+        if closes.is_some_and(|at| at <= now.instant) {
             self.remove_peer(key);
             return;
         }

@@ -115,9 +115,8 @@ impl Mesh {
     /// The living peer of a member, one on its way out included.
     pub(super) fn peer_of(&self, id: &MemberId) -> Option<&Peer> {
         let key = self.membership.get(id)?.record.wireguard_key;
-        self.peers
-            .get(&key)
-            .filter(|peer| peer.member() == Some(*id))
+        let peer: &Peer = self.peers.get(&key)?;
+        (peer.member() == Some(*id)).then_some(peer)
     }
 
     /// True if the pair has a tunnel in this node's routes.

@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::outbox::Outbox;
 use super::paths::Sources;
 use super::removals::RemovalList;
+use super::timers::Timers;
 use crate::{Now, RecoveryCounters};
 
 /// What every peer needs of the mesh around it.
@@ -27,6 +28,7 @@ pub(super) struct Scene<'a> {
     /// The own envelope, encoded; one for each secret.
     pub(super) envelopes: &'a [(ClusterId, Vec<u8>)],
     pub(super) removals: &'a RemovalList,
+    pub(super) timers: &'a mut Timers,
     pub(super) own: OwnFacts,
 }
 

@@ -81,7 +81,7 @@ impl Mesh {
             .peers
             .values()
             .filter(|peer| peer.is_alive())
-            .filter_map(super::Peer::member)
+            .filter_map(|peer| peer.member())
             .collect();
         let dead = self
             .membership

@@ -133,7 +133,8 @@ impl Mesh {
     pub(super) fn listed_peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers
             .values()
-            .filter(|peer| !peer.boundary.is_closing())
+            .map(AsRef::as_ref)
+            .filter(|peer: &&Peer| !peer.boundary.is_closing())
     }
 
     pub(super) fn refused_of(&self, peer: &Peer) -> &[RefusedPrefix] {

@@ -163,8 +163,8 @@ impl Mesh {
         let own = self.own_facts();
         for (key, peer) in &mut self.peers {
             peer.compare_held(own.sequence, now.instant);
-            self.timers
-                .set_for(super::Timer::Peer(*key), peer.next_due(&own));
+            let due = peer.next_due(&own);
+            self.timers.set_peer(*key, &mut peer.armed, due);
         }
     }
 }

@@ -8,7 +8,7 @@ use mesh_proto::probe::probe_payload;
 use meshd_core::data_plane::{EngineEvent, PathId};
 
 use super::peer::{Opened, Session};
-use super::{Engine, Mode, Purpose, Tick};
+use super::{Engine, Mode, Purpose, Slot, Tick};
 use crate::sim::packet::{Packet, user_tag};
 use crate::sim::seam;
 
@@ -27,18 +27,21 @@ impl Engine {
                 from,
                 to,
                 id,
+                index,
                 stamp,
-            } if to == self.key => self.initiation((from, id, stamp), local, path, tick),
+            } if to == self.key => self.initiation((from, id, stamp), index, (local, path), tick),
             Packet::Initiation { .. } => {}
             Packet::Response {
                 initiation,
                 session,
-            } => self.response(initiation, session, (local, path), tick),
+                indices,
+            } => self.response((initiation, session), indices, (local, path), tick),
             Packet::Data {
                 session,
+                index,
                 counter,
                 bytes,
-            } => self.data((session, counter), &bytes, (local, path), tick),
+            } => self.data(index, (session, counter, &bytes), (local, path), tick),
             Packet::Datagram(bytes) => self.out.events.push(EngineEvent::Datagram {
                 path,
                 bytes: bytes.to_vec(),
@@ -50,13 +53,16 @@ impl Engine {
     fn initiation(
         &mut self,
         (from, id, stamp): (WgPublicKey, u64, u64),
-        local: IpAddr,
-        path: PathId,
+        theirs: Slot,
+        (local, path): (IpAddr, PathId),
         tick: Tick,
     ) {
         let session = self.chance.number();
         let kernel = self.mode == Mode::Kernel;
-        let Some(peer) = self.peers.get_mut(&from) else {
+        let Some(slot) = self.slots.get(&from).copied() else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         if !peer.allows(path.remote.ip()) {
@@ -64,14 +70,13 @@ impl Engine {
         }
         if !kernel && let Some(packet) = peer.repeated(id, tick.now) {
             peer.arrived_at(path.remote, local);
-            self.emit(from, path, packet, Purpose::Control, tick.now);
+            self.emit(slot, path, packet, Purpose::Control, tick.now);
             return;
         }
         if stamp <= peer.stamp_seen {
             if !kernel {
-                self.out
-                    .events
-                    .push(EngineEvent::InitiationRefused { peer: from });
+                let event = EngineEvent::InitiationRefused { peer: from };
+                self.out.events.push(event);
             }
             return;
         }
@@ -83,23 +88,19 @@ impl Engine {
         }
         peer.arrived_at(path.remote, local);
         peer.heard(path, 0, tick.now);
-        let packet = peer.answer(id, session, tick.now);
-        self.own(session, from);
-        self.emit(from, path, packet, Purpose::Control, tick.now);
+        let packet = peer.answer(id, session, theirs, tick.now);
+        self.emit(slot, path, packet, Purpose::Control, tick.now);
     }
 
     fn response(
         &mut self,
-        initiation: u64,
-        session: u64,
+        (initiation, session): (u64, u64),
+        (slot, theirs): (Slot, Slot),
         (local, path): (IpAddr, PathId),
         tick: Tick,
     ) {
-        let Some(key) = self.owners.get(&initiation).copied() else {
-            return;
-        };
         let kernel = self.mode == Mode::Kernel;
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         if !peer.pending.contains(&initiation) || !peer.allows(path.remote.ip()) {
@@ -110,12 +111,12 @@ impl Engine {
         if kernel {
             peer.path = Some(path);
         }
-        peer.established(Session::new(session, tick.now), tick.now);
+        peer.established(Session::new(session, theirs, tick.now), tick.now);
         peer.initiated = true;
         let confirm = peer.seal(Bytes::new(), tick.now);
-        self.own(session, key);
+        let key = peer.key();
         if let Some(packet) = confirm {
-            self.emit(key, path, packet, Purpose::Control, tick.now);
+            self.emit(slot, path, packet, Purpose::Control, tick.now);
         }
         self.out.events.push(EngineEvent::HandshakeDone {
             peer: key,
@@ -126,15 +127,13 @@ impl Engine {
 
     fn data(
         &mut self,
-        (session, counter): (u64, u64),
-        bytes: &Bytes,
+        slot: Slot,
+        (session, counter, bytes): (u64, u64, &Bytes),
         (local, path): (IpAddr, PathId),
         tick: Tick,
     ) {
-        let Some(key) = self.owners.get(&session).copied() else {
-            return;
-        };
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let kernel = self.mode == Mode::Kernel;
+        let Some(peer) = self.peers.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
         if !peer.allows(path.remote.ip()) {
@@ -146,9 +145,10 @@ impl Engine {
         }
         peer.arrived_at(path.remote, local);
         let in_use = peer.heard(path, bytes.len(), tick.now);
-        if self.mode == Mode::Kernel {
+        if kernel {
             peer.path = Some(path);
         }
+        let key = peer.key();
         if opened == Opened::Confirms {
             self.out.events.push(EngineEvent::HandshakeDone {
                 peer: key,

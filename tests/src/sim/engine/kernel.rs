@@ -5,11 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::PathId;
 
-use super::Engine;
 use super::peer::Peer;
+use super::{Engine, Slot};
 
 /// Between two readings of a busy device.
 const POLL: Duration = Duration::from_millis(100);
@@ -88,8 +87,8 @@ impl Watch {
 
 impl Engine {
     /// True if a packet may leave for `path` now, which is in use then.
-    pub(super) fn hop(&mut self, key: &WgPublicKey, path: Option<PathId>, now: Instant) -> bool {
-        let Some(peer) = self.peers.get_mut(key) else {
+    pub(super) fn hop(&mut self, slot: Slot, path: Option<PathId>, now: Instant) -> bool {
+        let Some(peer) = self.peer_mut(slot) else {
             return false;
         };
         let Some(path) = path else {
@@ -110,7 +109,7 @@ impl Engine {
 impl Peer {
     /// Forgets everything but what the core said, as removing and adding a kernel peer does.
     pub(super) fn recreate(&mut self) {
-        let mut new = Self::new(self.spec.clone());
+        let mut new = Self::new(self.spec.clone(), self.slot);
         new.path = self.path;
         new.stamp_sent = self.stamp_sent;
         new.armed = self.armed;

@@ -8,15 +8,18 @@ use meshd_core::data_plane::{EngineEvent, HandshakeCopy, PathId};
 
 use super::kernel::Readings;
 use super::peer::REKEY_TIMEOUT;
-use super::{Engine, Mode, Outgoing, Purpose, Tick};
+use super::{Engine, Mode, Outgoing, Purpose, Slot, Tick};
 use crate::sim::packet::Packet;
 
 impl Engine {
     pub(super) fn handshake(&mut self, key: WgPublicKey, copies: &[HandshakeCopy], tick: Tick) {
         for copy in copies {
-            self.check_path(key, copy.path, "dialled");
+            self.checked(key, copy.path, "dialled");
         }
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let Some(slot) = self.slots.get(&key).copied() else {
+            return;
+        };
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         peer.copies = copies
@@ -27,35 +30,35 @@ impl Engine {
         let at_once = copies.iter().filter(|copy| copy.after.is_zero());
         match self.mode {
             Mode::Userspace => {
-                self.initiate(key, tick);
+                self.initiate(slot, tick);
                 for copy in at_once {
-                    self.send_copy(key, copy.path, tick.now);
+                    self.send_copy(slot, copy.path, tick.now);
                 }
             }
             Mode::Kernel => {
                 for copy in at_once.take(1) {
-                    self.kernel_handshake(key, copy.path, tick);
+                    self.kernel_handshake(slot, copy.path, tick);
                 }
             }
         }
-        self.arm_peer(key, tick.now, false);
+        self.arm_peer(slot, tick.now, false);
     }
 
-    pub(super) fn initiate(&mut self, key: WgPublicKey, tick: Tick) {
+    pub(super) fn initiate(&mut self, slot: Slot, tick: Tick) {
         let id = self.chance.number();
-        if let Some(peer) = self.peers.get_mut(&key) {
-            if self.mode == Mode::Kernel {
+        let (own, kernel) = (self.key, self.mode == Mode::Kernel);
+        if let Some(peer) = self.peer_mut(slot) {
+            if kernel {
                 peer.pending.clear();
             }
-            peer.initiate(self.key, id, tick.wall_ns, tick.now);
-            self.own(id, key);
+            peer.initiate(own, id, tick.wall_ns, tick.now);
         }
     }
 
     /// The endpoint is set; the kernel sends an initiation if its limiter lets it, or if the peer is
     /// removed and added again, which costs a session and so is only done without one.
-    pub(super) fn kernel_handshake(&mut self, key: WgPublicKey, path: PathId, tick: Tick) {
-        let Some(peer) = self.peers.get_mut(&key) else {
+    pub(super) fn kernel_handshake(&mut self, slot: Slot, path: PathId, tick: Tick) {
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         peer.path = Some(path);
@@ -70,42 +73,40 @@ impl Engine {
             peer.recreate();
             peer.copies = copies;
         }
-        self.initiate(key, tick);
-        self.send_copy(key, path, tick.now);
+        self.initiate(slot, tick);
+        self.send_copy(slot, path, tick.now);
     }
 
-    pub(super) fn send_copy(&mut self, key: WgPublicKey, path: PathId, now: Instant) {
-        let Some(packet) = self
-            .peers
-            .get(&key)
-            .and_then(|peer| peer.initiation.clone())
-        else {
+    pub(super) fn send_copy(&mut self, slot: Slot, path: PathId, now: Instant) {
+        let packet = self.peer_mut(slot);
+        let Some(packet) = packet.and_then(|peer| peer.initiation.clone()) else {
             return;
         };
-        self.emit(key, path, packet, Purpose::Control, now);
+        self.emit(slot, path, packet, Purpose::Control, now);
     }
 
     pub(super) fn send(
         &mut self,
-        key: WgPublicKey,
+        slot: Slot,
         path: Option<PathId>,
         purpose: Purpose,
         bytes: Bytes,
         now: Instant,
     ) {
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let kernel = self.mode == Mode::Kernel;
+        let Some(peer) = self.peers.get_mut(slot).and_then(Option::as_mut) else {
             return;
         };
         if !peer.has_session(now) {
             if purpose == Purpose::User {
-                if self.mode == Mode::Kernel {
+                if kernel {
                     peer.start_trying(now);
                 }
                 if peer.may_wish(now) {
-                    let wish = EngineEvent::WantsSession { peer: key };
-                    self.out.events.push(wish);
+                    let peer = peer.key();
+                    self.out.events.push(EngineEvent::WantsSession { peer });
                 }
-                self.arm_peer(key, now, false);
+                self.arm_peer(slot, now, false);
             }
             return;
         }
@@ -118,7 +119,7 @@ impl Engine {
         let Some(packet) = peer.seal(bytes, now) else {
             return;
         };
-        if self.mode == Mode::Kernel {
+        if kernel {
             let start = &mut self.chance;
             let readings = *self.readings.get_or_insert_with(|| {
                 Readings::from(now + start.up_to(std::time::Duration::from_millis(100)))
@@ -130,28 +131,29 @@ impl Engine {
             peer.sent_data(now);
         }
         if let Some((other, _)) = duplicate {
-            self.emit(key, other, packet.clone(), purpose, now);
+            self.emit(slot, other, packet.clone(), purpose, now);
         }
-        self.emit(key, first, packet, purpose, now);
+        self.emit(slot, first, packet, purpose, now);
     }
 
     /// Hands a packet to the network, from the address where this remote was last heard if the core
     /// left the choice.
     pub(super) fn emit(
         &mut self,
-        key: WgPublicKey,
+        slot: Slot,
         path: PathId,
         packet: Packet,
         purpose: Purpose,
         now: Instant,
     ) {
-        let Some(peer) = self.peers.get_mut(&key) else {
+        let Some(peer) = self.peer_mut(slot) else {
             return;
         };
         if !peer.allows(path.remote.ip()) {
             return;
         }
         let learned = peer.local_of(path.remote, now);
+        let key = peer.key();
         self.out.packets.push(Outgoing {
             path: PathId {
                 local: path.local.or(learned),
@@ -159,7 +161,7 @@ impl Engine {
             },
             packet,
             purpose,
-            peer: Some(key),
+            peer: Some((slot, key)),
             learned: path.local.is_none(),
         });
     }

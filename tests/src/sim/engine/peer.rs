@@ -9,6 +9,7 @@ use bytes::Bytes;
 use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
+use super::Slot;
 use super::kernel::Watch;
 use super::window::Window;
 use crate::sim::packet::Packet;
@@ -36,15 +37,18 @@ const WISH_PACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
+    /// What the far end calls this node.
+    theirs: Slot,
     born: Instant,
     next_counter: u64,
     window: Window,
 }
 
 impl Session {
-    pub(super) fn new(id: u64, now: Instant) -> Self {
+    pub(super) fn new(id: u64, theirs: Slot, now: Instant) -> Self {
         Self {
             id,
+            theirs,
             born: now,
             next_counter: 0,
             window: Window::default(),
@@ -73,57 +77,65 @@ struct Local {
     unanswered: Option<Instant>,
 }
 
+/// In memory as it is written here: what every packet needs stands together. Ten thousand of them are far more
+/// than the processor's caches hold.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Peer {
-    pub(super) spec: PeerSpec,
+    /// Where it stands in the engine's list.
+    pub(super) slot: Slot,
     pub(super) path: Option<PathId>,
-    pub(super) duplicate: Option<(PathId, Instant)>,
-    /// Where packets of a remote address arrived.
-    locals: BTreeMap<SocketAddr, Local>,
-    /// Initiations that may still be answered: as many as boringtun remembers.
-    pub(super) pending: VecDeque<u64>,
-    /// What waiting copies are made of.
-    pub(super) initiation: Option<Packet>,
-    pub(super) copies: Vec<(Instant, PathId)>,
-    pub(super) stamp_sent: u64,
-    pub(super) stamp_seen: u64,
-    responses: VecDeque<(Instant, u64, Packet)>,
-    pub(super) current: Option<Session>,
-    previous: Option<Session>,
-    pub(super) next: Option<Session>,
-    last_handshake: Option<Instant>,
+    pub(super) spec: PeerSpec,
+    /// When the engine looks at it next.
+    pub(super) armed: Option<Instant>,
     pub(super) last_receive: Option<Instant>,
     last_send: Option<Instant>,
     /// The first data since something was heard.
     unanswered: Option<Instant>,
     /// The first of users' data since something was heard, and when that was told last.
     silent: Option<(Instant, Instant)>,
-    /// The last of users' data in either direction.
-    pub(super) last_data: Option<Instant>,
-    /// Last initiation or response.
-    pub(super) last_message: Option<Instant>,
-    /// This node's initiation was answered after it last answered one: it renews the session, as in
-    /// boringtun. If both began at once, both do.
-    pub(super) initiated: bool,
     /// When the session layer began to try by itself.
     trying: Option<Instant>,
     rx_bytes: u64,
     tx_bytes: u64,
-    told: BTreeMap<PathId, Instant>,
-    wished: Option<Instant>,
     /// Of the kernel's device.
     pub(super) watch: Watch,
-    /// When the engine looks at it next.
-    pub(super) armed: Option<Instant>,
+    /// Last initiation or response.
+    pub(super) last_message: Option<Instant>,
+    /// Where packets of a remote address arrived: the first such address, and the others.
+    local: Option<(SocketAddr, Local)>,
+    locals: Vec<(SocketAddr, Local)>,
+    pub(super) copies: Vec<(Instant, PathId)>,
+    pub(super) next: Option<Box<Session>>,
+    pub(super) current: Option<Session>,
+    previous: Option<Box<Session>>,
+    /// This node's initiation was answered after it last answered one: it renews the session, as in
+    /// boringtun. If both began at once, both do.
+    pub(super) initiated: bool,
+    last_handshake: Option<Instant>,
+    /// The last of users' data in either direction.
+    pub(super) last_data: Option<Instant>,
+    pub(super) duplicate: Option<(PathId, Instant)>,
+    /// Initiations that may still be answered: as many as boringtun remembers.
+    pub(super) pending: VecDeque<u64>,
+    /// What waiting copies are made of.
+    pub(super) initiation: Option<Packet>,
+    pub(super) stamp_sent: u64,
+    pub(super) stamp_seen: u64,
+    responses: VecDeque<(Instant, u64, Packet)>,
+    told: BTreeMap<PathId, Instant>,
+    wished: Option<Instant>,
 }
 
 impl Peer {
-    pub(super) fn new(spec: PeerSpec) -> Self {
+    pub(super) fn new(spec: PeerSpec, slot: Slot) -> Self {
         Self {
+            slot,
             spec,
             path: None,
             duplicate: None,
-            locals: BTreeMap::new(),
+            local: None,
+            locals: Vec::new(),
             pending: VecDeque::new(),
             initiation: None,
             copies: Vec::new(),
@@ -164,11 +176,6 @@ impl Peer {
         self.current.as_ref().is_some_and(|one| one.is_live(now))
     }
 
-    pub(super) fn knows(&self, session: u64) -> bool {
-        let all = [&self.current, &self.previous, &self.next];
-        all.into_iter().flatten().any(|one| one.id == session)
-    }
-
     /// A new initiation. `clock` is the node's wall clock; a clock that is set back does not make a
     /// running process go back, but a new process knows no better than its clock.
     pub(super) fn initiate(
@@ -188,6 +195,7 @@ impl Peer {
             from: own,
             to: self.key(),
             id,
+            index: self.slot,
             stamp: self.stamp_sent,
         };
         self.initiation = Some(packet.clone());
@@ -203,13 +211,20 @@ impl Peer {
     }
 
     /// Answers an initiation with a session that waits for its first data.
-    pub(super) fn answer(&mut self, initiation: u64, session: u64, now: Instant) -> Packet {
-        self.next = Some(Session::new(session, now));
+    pub(super) fn answer(
+        &mut self,
+        initiation: u64,
+        session: u64,
+        theirs: Slot,
+        now: Instant,
+    ) -> Packet {
+        self.next = Some(Box::new(Session::new(session, theirs, now)));
         self.initiated = false;
         self.last_message = Some(now);
         let packet = Packet::Response {
             initiation,
             session,
+            indices: (theirs, self.slot),
         };
         if self.responses.len() >= MAX_RESPONSES {
             self.responses.pop_front();
@@ -220,7 +235,7 @@ impl Peer {
 
     /// A session both ends have.
     pub(super) fn established(&mut self, session: Session, now: Instant) {
-        self.previous = self.current.take();
+        self.previous = self.current.take().map(Box::new);
         self.current = Some(session);
         self.pending.clear();
         self.initiation = None;
@@ -233,11 +248,10 @@ impl Peer {
     pub(super) fn open(&mut self, session: u64, counter: u64, now: Instant) -> Opened {
         let confirms = self.next.as_ref().is_some_and(|one| one.id == session);
         if confirms && let Some(next) = self.next.take() {
-            self.established(next, now);
+            self.established(*next, now);
         }
-        let mut all = [&mut self.current, &mut self.previous]
-            .into_iter()
-            .flatten();
+        let previous = self.previous.iter_mut().map(AsMut::as_mut);
+        let mut all = self.current.iter_mut().chain(previous);
         let Some(found) = all.find(|one| one.id == session && one.is_live(now)) else {
             return Opened::No;
         };
@@ -264,20 +278,28 @@ impl Peer {
 
     /// Something authenticated came from `remote` to the own address `local`.
     pub(super) fn arrived_at(&mut self, remote: SocketAddr, local: IpAddr) {
-        let unanswered = None;
-        let address = local;
-        self.locals.insert(
-            remote,
-            Local {
-                address,
-                unanswered,
-            },
-        );
+        let heard = Local {
+            address: local,
+            unanswered: None,
+        };
+        if let Some(known) = self.local_mut(remote) {
+            *known = heard;
+        } else if self.local.is_none() {
+            self.local = Some((remote, heard));
+        } else {
+            self.locals.push((remote, heard));
+        }
+    }
+
+    fn local_mut(&mut self, remote: SocketAddr) -> Option<&mut Local> {
+        let mut all = self.local.iter_mut().chain(&mut self.locals);
+        let (_, local) = all.find(|(known, _)| *known == remote)?;
+        Some(local)
     }
 
     /// The own address to send to `remote` from: where it was heard, for as long as it answers.
     pub(super) fn local_of(&mut self, remote: SocketAddr, now: Instant) -> Option<IpAddr> {
-        let local = self.locals.get_mut(&remote)?;
+        let local = self.local_mut(remote)?;
         let since = *local.unanswered.get_or_insert(now);
         (now.saturating_duration_since(since) < LOCAL_PATIENCE).then_some(local.address)
     }
@@ -314,6 +336,7 @@ impl Peer {
         }
         Some(Packet::Data {
             session: session.id,
+            index: session.theirs,
             counter,
             bytes,
         })

@@ -33,7 +33,7 @@ impl World {
         };
         let Some(index) = chosen else {
             return Some(EngineEvent::SendFailed {
-                peer,
+                peer: peer.map(|(_, key)| key),
                 path,
                 error: "network is unreachable".to_owned(),
             });

@@ -77,7 +77,7 @@ impl PathSize {
         let Some(size) = self.proven else { return };
         self.checked = Some(now);
         self.searches = self.searches.wrapping_add(1);
-        self.check = Some(Check::new(path, size, now));
+        self.check = Some(Box::new(Check::new(path, size, now)));
     }
 }
 
