@@ -14,8 +14,7 @@ use mesh_proto::discovery::EncodedEnvelope;
 use mesh_proto::mesh_address::mesh_address;
 use mesh_proto::removals::RemovalsError;
 use mesh_proto::{
-    ClusterKeys, ClusterSecret, Envelope, MemberId, MeshId, Removal, Removals, Sequence,
-    VerifiedEnvelope,
+    ClusterKeys, ClusterSecret, MemberId, MeshId, Removal, Removals, Sequence, VerifiedEnvelope,
 };
 
 use super::Mesh;
@@ -307,10 +306,4 @@ impl Mesh {
             );
         }
     }
-}
-
-/// The administrator's list in the bytes a peer sent, if that is what they are.
-fn verified(bytes: &[u8], admin: MemberId, sequence: Sequence) -> Option<VerifiedEnvelope> {
-    let envelope = Envelope::decode(bytes).ok()?.verify().ok()?;
-    (envelope.member() == admin && envelope.sequence() == sequence).then_some(envelope)
 }

@@ -101,27 +101,38 @@ impl Peer {
         let of_peer = |(id, _): &&(_, _)| self.pair_keys.first().is_none_or(|(key, _)| key == id);
         let envelope = scene.envelopes.iter().find(of_peer);
         // A peer that shares no secret cannot open any.
-        let (PeerKind::Member { mesh_address, .. }, Some((_, envelope))) = (self.kind, envelope)
-        else {
+        let sent = envelope.is_none_or(|(_, envelope)| {
+            self.send_envelope(Subject::Own, scene.own.sequence, envelope, scene)
+        });
+        if sent {
             self.telling.sent(now, scene.rng);
-            return;
-        };
-        let packets: Vec<Vec<u8>> =
-            EnvelopeFragment::all(Subject::Own, scene.own.sequence, envelope)
-                .map(|fragment| fragment.packet(scene.own.mesh_address, mesh_address))
-                .collect();
-        // All or nothing: a part of an envelope is of no use.
-        if !scene
-            .telling
-            .take_all(now, packets.iter().map(Vec::len).sum())
-        {
-            scene.counters.fragments_withheld += packets.len() as u64;
+        } else {
             self.telling.next = Some(now + jitter::about(scene.rng, TELL_PAUSE));
-            return;
         }
-        self.telling.sent(now, scene.rng);
+    }
+
+    /// Sends an envelope through the tunnel, in pieces. False if there is no room for all of them: a part
+    /// of an envelope is of no use.
+    pub(super) fn send_envelope(
+        &self,
+        subject: Subject,
+        sequence: Sequence,
+        envelope: &[u8],
+        scene: &mut Scene<'_>,
+    ) -> bool {
+        let PeerKind::Member { mesh_address, .. } = self.kind else {
+            return true;
+        };
+        let packets: Vec<Vec<u8>> = EnvelopeFragment::all(subject, sequence, envelope)
+            .map(|fragment| fragment.packet(scene.own.mesh_address, mesh_address))
+            .collect();
+        let (count, bytes) = (packets.len() as u64, packets.iter().map(Vec::len).sum());
+        if !scene.telling.take_all(scene.now.instant, bytes) {
+            scene.counters.fragments_withheld += count;
+            return false;
+        }
+        scene.counters.fragments_sent += count;
         for packet in packets {
-            scene.counters.fragments_sent += 1;
             scene.out.engine(EngineCommand::Send {
                 peer: self.key,
                 path: self.path(),
@@ -129,6 +140,7 @@ impl Peer {
                 packet,
             });
         }
+        true
     }
 }
 
@@ -169,8 +181,8 @@ impl Mesh {
     }
 }
 
-/// The envelope, if it is the member's own and what the fragments said.
-fn verified(bytes: &[u8], id: MemberId, sequence: Sequence) -> Option<VerifiedEnvelope> {
+/// The envelope that came in pieces, if `id` wrote it and it is what the pieces said.
+pub(super) fn verified(bytes: &[u8], id: MemberId, sequence: Sequence) -> Option<VerifiedEnvelope> {
     let envelope = Envelope::decode(bytes).ok()?.verify().ok()?;
     let is_own = envelope.member() == id && envelope.sequence() == sequence;
     (is_own && envelope.kind() != EnvelopeKind::Report).then_some(envelope)

@@ -7,11 +7,10 @@ use mesh_proto::envelope_fragment::{EnvelopeFragment, Subject};
 use mesh_proto::{VerifiedEnvelope, WgPublicKey};
 
 use super::super::jitter;
-use super::super::peer::{Peer, PeerKind, Scene};
-use super::super::telling::Assembly;
-use super::{Mesh, RemovalList, verified};
+use super::super::peer::{Peer, Scene};
+use super::super::telling::{Assembly, verified};
+use super::{Mesh, RemovalList};
 use crate::Now;
-use crate::data_plane::{EngineCommand, TrafficClass};
 use crate::timing::{TELL_AGAIN, TELL_PAUSE};
 
 /// How often a peer is sent the same list: it takes a loss of all to miss it, and then the next connection or
@@ -59,20 +58,13 @@ impl Peer {
         if self.removals_due().is_none_or(|at| at > now) {
             return;
         }
-        let (PeerKind::Member { mesh_address, .. }, Some(envelope)) =
-            (self.kind, scene.removals.for_peer(self))
-        else {
+        let list = scene.removals.for_peer(self);
+        let Some(envelope) = list.filter(|_| self.member().is_some()) else {
             self.removals.next = None;
             return;
         };
-        let bytes = envelope.encode();
-        let packets: Vec<Vec<u8>> =
-            EnvelopeFragment::all(Subject::Removals, envelope.sequence(), &bytes)
-                .map(|fragment| fragment.packet(scene.own.mesh_address, mesh_address))
-                .collect();
-        // All or nothing: a part of an envelope is of no use.
-        if !(scene.telling).take_all(now, packets.iter().map(Vec::len).sum()) {
-            scene.counters.fragments_withheld += packets.len() as u64;
+        let (sequence, bytes) = (envelope.sequence(), envelope.encode());
+        if !self.send_envelope(Subject::Removals, sequence, &bytes, scene) {
             self.removals.next = Some(now + jitter::about(scene.rng, TELL_PAUSE));
             return;
         }
@@ -80,15 +72,6 @@ impl Peer {
         self.removals.sent += 1;
         self.removals.next =
             (self.removals.sent < TIMES).then(|| now + jitter::about(scene.rng, wait));
-        for packet in packets {
-            scene.counters.fragments_sent += 1;
-            scene.out.engine(EngineCommand::Send {
-                peer: self.key,
-                path: self.path(),
-                class: TrafficClass::Control,
-                packet,
-            });
-        }
     }
 }
 
