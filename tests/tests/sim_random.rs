@@ -98,3 +98,15 @@ fn an_address_change_leaves_a_learned_path() {
     let (failures, _) = run(66..67, Size::default());
     assert!(failures.is_empty(), "{failures}");
 }
+
+/// Seed 1227: a symmetric NAT forgets its mappings while the node behind it comes back an hour in the past. Nobody
+/// knows its address but those who refuse its initiations.
+#[test]
+fn a_refused_initiation_says_where_to_begin() {
+    let size = Size {
+        wide: true,
+        ..Size::default()
+    };
+    let (failures, _) = run(1227..1228, size);
+    assert!(failures.is_empty(), "{failures}");
+}

@@ -238,6 +238,8 @@ pub enum EngineEvent {
     InitiationRefused {
         /// Whose key.
         peer: WgPublicKey,
+        /// Where it came from, for all that is known: a replay comes from anywhere.
+        path: PathId,
     },
     /// There is data for a peer that has no session.
     WantsSession {

@@ -31,6 +31,8 @@ pub const INITIATION_BURST: u32 = 128;
 /// Before an initiation is tried again for which there was no room, and half of it more at random; times one for
 /// each [`PROBE_FULL_RATE_PEERS`] peers.
 pub const INITIATION_PAUSE: Duration = Duration::from_millis(50);
+/// A peer is dialled where an initiation came from that was refused for so long: it tries again every five seconds.
+pub const REFUSED_FRESH: Duration = Duration::from_secs(10);
 /// A peer that never answered is called down after this; it is dialled all the same.
 pub const CONNECTING_LIMIT: Duration = Duration::from_secs(10);
 

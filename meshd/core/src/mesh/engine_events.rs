@@ -45,8 +45,10 @@ impl Mesh {
                     self.out.event("send_failed", Level::Debug, message);
                 }
             },
-            EngineEvent::InitiationRefused { peer } => {
-                self.with_peer(peer, now, |peer, scene| peer.initiation_refused(scene));
+            EngineEvent::InitiationRefused { peer, path } => {
+                self.with_peer(peer, now, |peer, scene| {
+                    peer.initiation_refused(path, scene);
+                });
             }
             EngineEvent::WantsSession { peer } => {
                 self.with_peer(peer, now, |peer, _| {

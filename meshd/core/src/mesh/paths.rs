@@ -109,7 +109,7 @@ impl Paths {
 
     /// The path a packet came by, learned if it is new.
     pub(super) fn arrived(&mut self, arrival: PathId, now: Instant) -> PathId {
-        let id = (self.find(arrival)).unwrap_or_else(|| self.sources.learned(arrival));
+        let id = self.name_of(arrival);
         self.remember(id);
         if let Some(facts) = self.facts_mut(&id) {
             facts.last_receive = Some(now);
@@ -123,6 +123,11 @@ impl Paths {
         let known = self.is_any_named.then(exact).flatten();
         let known = known.or_else(|| self.get(&PathId::to(path.remote)));
         known.map(|known| known.id)
+    }
+
+    /// What the path of an arrival is called, known or not.
+    pub(super) fn name_of(&self, arrival: PathId) -> PathId {
+        (self.find(arrival)).unwrap_or_else(|| self.sources.learned(arrival))
     }
 
     /// The number of a ping that leaves by `path` now.

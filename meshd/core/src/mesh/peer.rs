@@ -85,6 +85,8 @@ pub(super) struct Peer {
     pub(super) challenged: Option<Instant>,
     /// Last check because the far end sends elsewhere.
     pub(super) verified: Option<Instant>,
+    /// Where an initiation came from that was refused, and when.
+    pub(super) refused_from: Option<(PathId, Instant)>,
     /// Where data goes twice, and since when.
     pub(super) duplicated: Option<(PathId, Instant)>,
     /// Last time packets went another way.
@@ -112,6 +114,7 @@ impl Peer {
             asked: None,
             challenged: None,
             verified: None,
+            refused_from: None,
             duplicated: None,
             switched: None,
             chosen: None,

@@ -7,6 +7,7 @@ use mesh_proto::CandidateKind;
 use super::peer::{Peer, Scene};
 use crate::candidates::RankedEndpoint;
 use crate::data_plane::PathId;
+use crate::timing::REFUSED_FRESH;
 
 impl Peer {
     /// Takes over a new list of endpoints and own addresses. A peer that is not up is dialled at once;
@@ -58,8 +59,8 @@ impl Peer {
         candidates.map(|path| path.id).collect()
     }
 
-    /// The same, those first that work, and those last that failed a moment ago; and the learned path
-    /// in use.
+    /// The same, those first that work, and those last that failed a moment ago; the learned path in use; and
+    /// where an initiation came from that was refused: a NAT may have given the peer another address.
     pub(super) fn dial_order(&self, now: Instant) -> Vec<PathId> {
         let mut order: Vec<_> = self
             .paths
@@ -70,6 +71,15 @@ impl Peer {
             let held = path.facts.penalty.held_until(now).is_some();
             (held || path.facts.refused.is_some(), !path.facts.is_good())
         });
-        order.into_iter().map(|path| path.id).collect()
+        let mut order: Vec<PathId> = order.into_iter().map(|path| path.id).collect();
+        let fresh = |at: Instant| now.saturating_duration_since(at) < REFUSED_FRESH;
+        if let Some((path, at)) = self.refused_from
+            && fresh(at)
+            && self.allows(path.remote)
+            && !order.contains(&path)
+        {
+            order.push(path);
+        }
+        order
     }
 }

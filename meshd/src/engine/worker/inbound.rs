@@ -211,8 +211,9 @@ impl Worker {
             }
             TunnResult::Err(error) => {
                 if matches!(error, WireGuardError::WrongTai64nTimestamp) {
-                    let peer = peer.key();
-                    self.wire.offer(EngineEvent::InitiationRefused { peer });
+                    let (peer, path) = (peer.key(), arrival.path());
+                    self.wire
+                        .offer(EngineEvent::InitiationRefused { peer, path });
                 }
                 count_error(&self.counters, &error);
             }

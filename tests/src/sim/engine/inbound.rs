@@ -75,7 +75,7 @@ impl Engine {
         }
         if stamp <= peer.stamp_seen {
             if !kernel {
-                let event = EngineEvent::InitiationRefused { peer: from };
+                let event = EngineEvent::InitiationRefused { peer: from, path };
                 self.out.events.push(event);
             }
             return;

@@ -42,16 +42,24 @@ impl Peer {
         }
     }
 
-    /// The far end tries to make a session and cannot: after a restart with its clock in the past this
-    /// node has to begin. A replay costs one check a second, or has a dial come sooner that is due anyway.
-    pub(in crate::mesh) fn initiation_refused(&mut self, scene: &mut Scene<'_>) {
-        if self.boundary.is_closing() {
+    /// The far end tries to make a session from `path` and cannot: after a restart with its clock in the past
+    /// this node has to begin, whichever key is the lower one. A replay costs one check a second, or has a dial
+    /// come sooner that is due anyway, and go to one address more.
+    pub(in crate::mesh) fn initiation_refused(&mut self, path: PathId, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        if self.boundary.is_closing() || !self.allows(path.remote) {
             return;
         }
-        if self.is_alive() {
+        self.refused_from = Some((self.paths.name_of(path), now));
+        if let Phase::Race(race) = &mut self.phase
+            && race.lost_at.take().is_some()
+        {
+            scene.counters.sessions_suspected += 1;
+            self.dial.ensure(now);
+        } else if self.is_alive() && !self.is_racing() {
             self.verify(scene);
         } else {
-            self.dial.hasten(scene.now.instant);
+            self.dial.hasten(now);
         }
     }
 

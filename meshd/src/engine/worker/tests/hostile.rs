@@ -78,7 +78,10 @@ fn an_initiation_from_the_past_is_told_of_and_changes_nothing() {
     exchange(&mut a, &mut b);
     assert_eq!(done(&b.events()), [false]);
     b.worker.handle_datagram(Instant::now(), elsewhere(7), &old);
-    let refused = EngineEvent::InitiationRefused { peer: a.key() };
+    let refused = EngineEvent::InitiationRefused {
+        peer: a.key(),
+        path: elsewhere(7).path(),
+    };
     assert_eq!(b.events(), [refused]);
     a.events();
     a.worker.handle_packet(Instant::now(), &mut packet(1, 2));

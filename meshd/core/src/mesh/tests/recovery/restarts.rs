@@ -1,7 +1,10 @@
 //! Restarts: a process that lost its sessions.
 
 use super::*;
-use crate::data_plane::EngineEvent;
+use crate::data_plane::{EngineEvent, PathId};
+
+/// An address nobody has published.
+const REFUSED_FROM: &str = "198.51.100.77:40000";
 
 #[test]
 fn peer_restart() {
@@ -46,7 +49,8 @@ fn initiations(world: &World, node: usize) -> usize {
 /// What a node whose clock is in the past causes at the other one.
 fn refuse(world: &mut World, node: usize, peer: usize) {
     let peer = world.nodes[peer].mesh.public_key;
-    let event = EngineEvent::InitiationRefused { peer };
+    let path = PathId::to(REFUSED_FROM.parse().unwrap());
+    let event = EngineEvent::InitiationRefused { peer, path };
     world.input(node, Input::Engine(event));
 }
 
