@@ -59,14 +59,14 @@ proptest! {
 
 #[test]
 fn a_swapped_member_id_is_refused() {
-    let mut envelope = sealed(7, b"{}").0;
+    let mut envelope = Arc::unwrap_or_clone(sealed(7, b"{}").0);
     envelope.member = MemberId([9; 32]);
     assert_eq!(envelope.verify(), Err(EnvelopeError::MemberId));
 }
 
 #[test]
 fn another_member_cannot_sign_for_a_node() {
-    let mut envelope = sealed(7, b"{}").0;
+    let mut envelope = Arc::unwrap_or_clone(sealed(7, b"{}").0);
     envelope.signature = IdentityKey::from_seed(&[8; 32]).sign(&envelope.signed_bytes());
     assert_eq!(envelope.verify(), Err(EnvelopeError::Signature));
 }
@@ -81,7 +81,7 @@ fn another_clusters_key_is_refused() {
     );
     // Even a member that relabels the envelope for its own cluster cannot open it.
     let identity = IdentityKey::from_seed(&[2; 32]);
-    let mut relabelled = envelope.0;
+    let mut relabelled = Arc::unwrap_or_clone(envelope.0);
     relabelled.cluster = other.cluster_id();
     relabelled.signature = identity.sign(&relabelled.signed_bytes());
     assert_eq!(
@@ -93,7 +93,7 @@ fn another_clusters_key_is_refused() {
 #[test]
 fn the_same_record_as_a_report_is_refused() {
     let identity = IdentityKey::from_seed(&[2; 32]);
-    let mut envelope = sealed(7, b"{}").0;
+    let mut envelope = Arc::unwrap_or_clone(sealed(7, b"{}").0);
     envelope.kind = EnvelopeKind::Report;
     envelope.signature = identity.sign(&envelope.signed_bytes());
     assert_eq!(

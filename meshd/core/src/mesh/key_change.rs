@@ -136,7 +136,7 @@ impl Mesh {
                 && !peer.boundary.is_closing()
                 && peer.boundary.held_by_peer < sequence
         };
-        if now.instant < until && self.peers.values().any(lacks) {
+        if now.instant < until && self.peers.values().any(|peer| lacks(peer)) {
             return;
         }
         if let Some(change) = self.key_change.take() {
