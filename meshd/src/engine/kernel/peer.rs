@@ -17,6 +17,8 @@ const DOUBT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(100);
 /// The same in round trips.
 const SILENCE_TRIPS: u32 = 3;
+/// So many pings must be unanswered: a single one may be lost where everything is well.
+const SILENT_PINGS: u32 = 2;
 /// So long an endpoint is tried before the next.
 const HOP: Duration = Duration::from_millis(120);
 /// Round trips above are not believed: the first of several pings was lost.
@@ -45,6 +47,8 @@ pub(super) struct KernelPeer {
     hopped: Option<Instant>,
     /// The first ping that nothing came after.
     asked: Option<Instant>,
+    /// How many there were.
+    unanswered: u32,
     /// About the longest round trip of late.
     trip: Duration,
 }
@@ -65,6 +69,7 @@ impl KernelPeer {
             other_secret: false,
             hopped: None,
             asked: None,
+            unanswered: 0,
             trip: Duration::ZERO,
         }
     }
@@ -101,6 +106,7 @@ impl KernelPeer {
         self.silent_since = None;
         self.hopped = None;
         self.asked = None;
+        self.unanswered = 0;
     }
 
     pub(super) fn has_session(&self, now: Instant) -> bool {
@@ -111,6 +117,7 @@ impl KernelPeer {
     /// A ping goes out, on whatever path.
     pub(super) fn ask(&mut self, now: Instant) {
         self.asked.get_or_insert(now);
+        self.unanswered = self.unanswered.saturating_add(1);
     }
 
     /// A probe came: an answer, if something was asked.
@@ -135,7 +142,8 @@ impl KernelPeer {
     /// The same, without going.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         let patience = SILENCE.max(self.trip * SILENCE_TRIPS);
-        let silent = self.asked.is_some_and(|at| now >= at + patience);
+        let silent =
+            self.asked.is_some_and(|at| now >= at + patience) && self.unanswered >= SILENT_PINGS;
         let rest = HOP.max(self.trip * 2);
         let rested = self.hopped.is_none_or(|at| now >= at + rest);
         silent && rested
@@ -199,6 +207,7 @@ mod tests {
         let mut peer = peer();
         assert!(!peer.may_hop(at(5000)), "nobody asked");
         peer.ask(at(5000));
+        assert!(!peer.may_hop(at(5100)), "a single one may be lost");
         peer.ask(at(5090));
         assert!(!peer.may_hop(at(5090)));
         assert!(peer.may_hop(at(5100)));
@@ -209,6 +218,7 @@ mod tests {
         peer.probe_came(at(6220));
         assert!(!peer.may_hop(at(6400)), "an answer came");
         peer.ask(at(7000));
+        peer.ask(at(7100));
         peer.excuse(Duration::from_millis(50));
         assert!(!peer.may_hop(at(7500)), "answers take long here");
         assert!(!peer.may_hop(at(7901)), "nobody looked for a while");
