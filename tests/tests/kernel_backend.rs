@@ -360,6 +360,11 @@ fn status_says_what_wg_says_and_a_restart_changes_the_backend() {
     for (configured, kind, reason) in [
         ("userspace", BackendKind::Userspace, set),
         ("kernel", BackendKind::Kernel, set),
+        (
+            "auto",
+            BackendKind::Kernel,
+            "auto: this host's kernel has WireGuard",
+        ),
     ] {
         lab.signal("a1", Signal::SIGUSR2).unwrap();
         assert!(lab.wait_end("a1", PATIENCE).unwrap().success());

@@ -5,10 +5,6 @@ use mesh_proto::record::BackendKind;
 use crate::config::{Backend, ChosenBackend};
 use crate::engine::kernel_available;
 
-/// Why `auto` does not take the kernel where it could.
-const EXPERIMENTAL: &str =
-    "auto: the kernel has WireGuard, but that backend is experimental: set wireguard.backend";
-
 /// The backend for what the configuration says.
 pub(super) fn choose(configured: Backend) -> ChosenBackend {
     let chosen = choose_by(configured, kernel_available);
@@ -24,7 +20,10 @@ fn choose_by(configured: Backend, kernel: impl FnOnce() -> Result<(), String>) -
             "set by wireguard.backend".to_owned(),
         ),
         Backend::Auto => match kernel() {
-            Ok(()) => (BackendKind::Userspace, EXPERIMENTAL.to_owned()),
+            Ok(()) => (
+                BackendKind::Kernel,
+                "auto: this host's kernel has WireGuard".to_owned(),
+            ),
             Err(missing) => (BackendKind::Userspace, format!("auto: {missing}")),
         },
     };
@@ -36,10 +35,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_says_why_it_does_not_take_the_kernel() {
+    fn auto_takes_the_kernel_where_it_works_and_says_why() {
         let chosen = choose_by(Backend::Auto, || Ok(()));
-        assert_eq!(chosen.kind, BackendKind::Userspace);
-        assert!(chosen.reason.contains("experimental"));
+        assert_eq!(chosen.kind, BackendKind::Kernel);
+        assert_eq!(chosen.reason, "auto: this host's kernel has WireGuard");
         let chosen = choose_by(Backend::Auto, || {
             Err("the kernel has no WireGuard".to_owned())
         });

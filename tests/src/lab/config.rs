@@ -22,26 +22,23 @@ pub fn node_config(plan: &Plan, node: &Node, secret: &Path, state: &Path) -> Val
         let bypass = ["tcp", "udp"].map(|proto| json!({ "proto": proto, "port": port }));
         merge(&mut config, &json!({ "routing": { "bypass": bypass } }));
     }
-    if let Some(backend) = backend(
-        plan,
-        node,
-        &std::env::var("MESH_LAB_BACKEND").unwrap_or_default(),
-    ) {
-        merge(&mut config, &json!({ "wireguard": { "backend": backend } }));
-    }
+    let asked = std::env::var("MESH_LAB_BACKEND").unwrap_or_default();
+    let backend = backend(plan, node, &asked);
+    merge(&mut config, &json!({ "wireguard": { "backend": backend } }));
     merge(&mut config, &node.settings);
     config
 }
 
 /// The backend that `MESH_LAB_BACKEND` asks for: `mixed` alternates, so that every kind of pair occurs;
-/// empty leaves the choice to meshd.
-fn backend<'a>(plan: &Plan, node: &Node, asked: &'a str) -> Option<&'a str> {
+/// `auto` leaves the choice to meshd. Without it userspace: what a test finds must not depend on the kernel it
+/// happens to run on.
+fn backend<'a>(plan: &Plan, node: &Node, asked: &'a str) -> &'a str {
     let number = plan.nodes().position(|other| other.name == node.name);
     match asked {
-        "" => None,
-        "mixed" if number.is_some_and(|number| number % 2 == 0) => Some("kernel"),
-        "mixed" => Some("userspace"),
-        other => Some(other),
+        "" => "userspace",
+        "mixed" if number.is_some_and(|number| number % 2 == 0) => "kernel",
+        "mixed" => "userspace",
+        other => other,
     }
 }
 
@@ -92,10 +89,10 @@ mod tests {
     fn a_mixed_lab_has_every_kind_of_pair() {
         let plan = Plan::new(2, 2).unwrap();
         let of = |name, asked| backend(&plan, plan.node(name).unwrap(), asked);
-        let mixed = ["a1", "a2", "b1", "b2"].map(|name| of(name, "mixed").unwrap());
+        let mixed = ["a1", "a2", "b1", "b2"].map(|name| of(name, "mixed"));
         assert_eq!(mixed, ["kernel", "userspace", "kernel", "userspace"]);
-        assert_eq!(of("a1", ""), None);
-        assert_eq!(of("a2", "kernel"), Some("kernel"));
+        assert_eq!(of("a1", ""), "userspace");
+        assert_eq!(of("a2", "kernel"), "kernel");
     }
 
     #[test]

@@ -148,8 +148,9 @@ fn wireguard() -> Vec<Key> {
             "wireguard.backend",
             Text,
             value("auto"),
-            "`auto`, `userspace` or `kernel`. `kernel` is experimental and `auto` does not choose it; \
-             `meshctl status` says whether the host could. See [the kernel backend](kernel-backend.md).",
+            "`auto`, `userspace` or `kernel`. `auto` takes the kernel's WireGuard where the host has it \
+             with all that is needed beside it, and userspace elsewhere; `meshctl status` and the log \
+             say what was chosen and why. See [the kernel backend](kernel-backend.md).",
         ),
         key(
             "wireguard.mtu",
