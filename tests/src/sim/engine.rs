@@ -8,6 +8,7 @@ mod kernel;
 mod keys;
 mod outbound;
 mod peer;
+mod session;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};

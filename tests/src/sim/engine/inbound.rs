@@ -7,7 +7,8 @@ use mesh_proto::WgPublicKey;
 use mesh_proto::probe::probe_payload;
 use meshd_core::data_plane::{EngineEvent, PathId};
 
-use super::peer::{Opened, Session};
+use super::peer::Opened;
+use super::session::Session;
 use super::{Engine, Mode, Purpose, Slot, Tick};
 use crate::sim::packet::{Packet, user_tag};
 use crate::sim::seam;

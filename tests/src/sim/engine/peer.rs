@@ -11,14 +11,12 @@ use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
 use super::Slot;
 use super::kernel::Watch;
-use super::window::Window;
+use super::session::Session;
 use crate::sim::packet::Packet;
 use crate::sim::seam::PATIENCE;
 
 /// A session is replaced by its initiator after this (`REKEY_AFTER_TIME`).
 const REKEY_AFTER: Duration = Duration::from_secs(120);
-/// A session is of no use after this (`REJECT_AFTER_TIME`).
-const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// Data sent and nothing heard for this long: a new handshake.
 const DEAF_AFTER: Duration = Duration::from_secs(15);
 /// Between initiations of the session layer's own (`REKEY_TIMEOUT`), and the kernel's limiter.
@@ -33,32 +31,6 @@ const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
 /// At most one event of another path, or wish for a session, in this time.
 const OTHER_PATH_PACE: Duration = Duration::from_millis(100);
 const WISH_PACE: Duration = Duration::from_secs(1);
-
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: u64,
-    /// What the far end calls this node.
-    theirs: Slot,
-    born: Instant,
-    next_counter: u64,
-    window: Window,
-}
-
-impl Session {
-    pub(super) fn new(id: u64, theirs: Slot, now: Instant) -> Self {
-        Self {
-            id,
-            theirs,
-            born: now,
-            next_counter: 0,
-            window: Window::default(),
-        }
-    }
-
-    fn is_live(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.born) < REJECT_AFTER
-    }
-}
 
 /// What a data packet turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
