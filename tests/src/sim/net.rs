@@ -188,9 +188,12 @@ impl Net {
         self.cuts.remove(&cut);
     }
 
-    /// The interface the host's routes choose towards that address: the first one of its family that is up.
+    /// The interface the host's routes choose towards that address: the first one of its family that is up and
+    /// leads there.
     pub(super) fn default_interface(&self, node: NodeId, towards: IpAddr) -> Option<usize> {
-        let usable = |one: &Interface| one.up && one.address.is_ipv4() == towards.is_ipv4();
+        let leads = |one: &Interface| one.leads.is_none_or(|prefix| prefix.contains(&towards));
+        let usable =
+            |one: &Interface| one.up && one.address.is_ipv4() == towards.is_ipv4() && leads(one);
         self.hosts[node].iter().position(usable)
     }
 
