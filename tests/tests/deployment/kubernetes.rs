@@ -114,7 +114,7 @@ fn meshd_may_read_nodes_and_nothing_else() {
     let security = field(pod, "/containers/0/securityContext");
     assert_eq!(
         security["capabilities"],
-        serde_json::json!({"drop": ["ALL"], "add": ["NET_ADMIN"]})
+        serde_json::json!({"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]})
     );
     for (key, wanted) in [
         ("allowPrivilegeEscalation", false),
