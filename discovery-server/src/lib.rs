@@ -10,6 +10,7 @@ pub mod backup;
 pub mod backup_socket;
 pub mod callers;
 pub mod etcd;
+pub mod heartbeats;
 pub mod http;
 pub mod limits;
 pub mod listener;

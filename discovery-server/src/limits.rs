@@ -29,7 +29,7 @@ pub const MAX_RATE_SOURCES: usize = 100_000;
 /// Watch heartbeat, well below the idle timeouts of NATs and proxies. Each stream has its own moment in
 /// this interval, whenever its last line was: after a change that went to all, ten thousand streams must
 /// not all be due at once, and again and again.
-pub const HEARTBEAT: Duration = Duration::from_secs(15);
+pub const HEARTBEAT: Duration = Duration::from_secs(20);
 /// How far the clocks of replicas may be apart: a nonce of one is good at the others.
 pub const REPLICA_CLOCKS: Duration = Duration::from_secs(30);
 /// Calls to etcd at one time.
@@ -88,9 +88,9 @@ pub struct Limits {
     pub connections_per_source: usize,
     /// Requests of one source address: a hundred nodes behind one NAT that all restart at once.
     pub requests_per_source: Rate,
-    /// Requests of one cluster: 10,000 members renew at 70 and report at 170 a second.
+    /// Requests of one cluster: 10,000 members renew at 100 and report at 170 a second.
     pub requests_per_cluster: Rate,
-    /// PUTs of one member: a node renews every 75 s, and changes its record a few times at once at most.
+    /// PUTs of one member: a node renews every 100 s, and changes its record a few times at once at most.
     pub writes_per_member: Rate,
     /// STUN requests of one source address. Spoofed requests make the server send twice the bytes to
     /// a victim, so this bounds what one victim gets.

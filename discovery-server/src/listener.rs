@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -49,6 +49,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Linux gives each accepted connection what its listener has: no calls for every one of them.
+    tune(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -101,8 +103,6 @@ struct Connection {
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // A connection that cannot be tuned is served all the same.
-        let _ = tune(&stream);
         let Some(tls) = tls else {
             return self.serve(stream, false).await;
         };
@@ -169,9 +169,8 @@ fn builder(is_h2: bool) -> auto::Builder<TokioExecutor> {
     }
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+fn tune(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
     // Also ends connections whose far end acknowledges but never reads (RFC 5482).
     socket.set_tcp_user_timeout(Some(SEND_TIMEOUT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SEND_TIMEOUT))
@@ -228,6 +227,31 @@ impl Drop for Place {
             if *of_source == 0 {
                 by_source.remove(&self.source);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_are_tuned_as_their_listener() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = bind(address.parse().unwrap()) else {
+                eprintln!("skipped: no {address} here");
+                continue;
+            };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+            let (accepted, _) = listener.accept().await.unwrap();
+            drop(client);
+            let socket = SockRef::from(&accepted);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), SEND_TIMEOUT);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SEND_TIMEOUT));
         }
     }
 }

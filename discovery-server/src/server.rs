@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backing::{self, Facts};
 use crate::etcd::EtcdError;
+use crate::heartbeats::Heartbeats;
 use crate::limits::{
     DRAIN, MAX_QUEUED_WRITES, MAX_RATE_SOURCES, MAX_REMEMBERED_REQUESTS, NONCE_LIFE, REPLICA_CLOCKS,
 };
@@ -253,6 +254,7 @@ fn shared(
             Some(key) => Nonces::new(key, nonce_ms).made_up_to(ahead_ms),
             None => Nonces::new(random()?, nonce_ms),
         },
+        heartbeats: Heartbeats::default(),
         streams: AtomicU64::new(0),
         replays: Mutex::new(ReplayMemory::new(
             nonce_ms + ahead_ms,

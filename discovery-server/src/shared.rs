@@ -11,6 +11,7 @@ use mesh_proto::{ClusterId, EnvelopeKind, ServerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::heartbeats::Heartbeats;
 use crate::limits::{Limits, QUEUE_WAIT};
 use crate::metrics::Metrics;
 use crate::nonce::{Nonces, ReplayMemory};
@@ -95,6 +96,8 @@ pub struct Shared {
     pub nonces: Nonces,
     /// True if other processes make the same nonces, by the one clock they share.
     pub has_replicas: bool,
+    /// Their heartbeats.
+    pub heartbeats: Heartbeats,
     /// Watch streams opened so far.
     pub streams: AtomicU64,
     /// Requests seen.

@@ -231,7 +231,7 @@ impl DiscoveryClient {
     }
 
     /// Keeps this record (or leave) stored at every server from now on: retried until it is, renewed
-    /// at a quarter of the lease. The newest one of each cluster id wins; one of a cluster whose keys are
+    /// at a third of the lease. The newest one of each cluster id wins; one of a cluster whose keys are
     /// not here is dropped.
     pub fn publish(&self, envelope: VerifiedEnvelope) {
         if let Some(stored) = self.running().stored.get(&envelope.cluster()) {

@@ -93,7 +93,7 @@ pub enum WatchEvent {
         /// Resume from here.
         revision: Revision,
     },
-    /// Nothing happened for a while; sent every 15 s.
+    /// Nothing happened for a while; sent every 20 s.
     Heartbeat {
         /// Resume from here.
         revision: Revision,

@@ -147,10 +147,8 @@ impl Reader {
     }
 
     fn heartbeat(&self) -> Bytes {
-        encode_line(&WatchEvent::Heartbeat {
-            revision: self.revision(),
-            nonce: self.shared.nonces.make(self.shared.nonce_ms()),
-        })
+        let shared = &self.shared;
+        (shared.heartbeats).line(self.revision(), &shared.nonces, shared.nonce_ms())
     }
 
     fn revision(&self) -> Revision {

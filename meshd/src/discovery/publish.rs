@@ -16,8 +16,9 @@ use super::session::Session;
 
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(10);
-/// Renewals come at this part of the lease: three may fail before it ends.
-const RENEWALS_PER_LEASE: u32 = 4;
+/// Renewals come at this part of the lease. One that fails is tried again within ten seconds, so there are some
+/// twenty attempts before the lease ends.
+const RENEWALS_PER_LEASE: u32 = 3;
 /// Longest wait for an answer, after several that did not come.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// Bounds of the lease a server may tell, seconds.

@@ -16,8 +16,9 @@ use super::error::RequestError;
 use super::lines::{Line, LineSplitter};
 use super::session::Session;
 
-/// Servers send a heartbeat every 15 s; two lost ones and some delay mean a dead stream.
-const SILENCE: Duration = Duration::from_secs(35);
+/// Servers send a heartbeat every 20 s, or 30 s after another line at most; that and some delay mean a dead stream.
+/// A dead connection is noticed by TCP long before.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// Why a stream ended.
 #[derive(Debug)]

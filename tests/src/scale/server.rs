@@ -32,7 +32,7 @@ pub const CHURN: Duration = Duration::from_secs(8);
 const CHANGE_EVERY: Duration = Duration::from_secs(3600);
 const SLOWEST_CHURN: Duration = Duration::from_millis(500);
 /// How long an idle server is watched, for figures: more than one heartbeat of everybody.
-pub const IDLE: Duration = Duration::from_secs(20);
+pub const IDLE: Duration = Duration::from_secs(25);
 /// Descriptors for everything but watchers.
 const SPARE_FILES: u64 = 600;
 

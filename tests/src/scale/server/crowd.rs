@@ -20,8 +20,8 @@ use crate::lab::LabError;
 
 /// Connections that are being made at one time.
 const CONCURRENCY: usize = 128;
-/// A daemon renews after a quarter of its lease.
-const RENEWAL: Duration = Duration::from_secs(75);
+/// A daemon renews after a third of its lease.
+const RENEWAL: Duration = Duration::from_secs(100);
 /// A change that has not reached all by then is lost.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
 
