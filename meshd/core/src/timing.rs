@@ -211,7 +211,7 @@ pub const BYPASS_BACK: Duration = Duration::from_secs(5);
 pub const RECEIVE_TAIL: Duration = Duration::from_secs(10);
 
 /// How long a new WireGuard key waits for connected peers that do not say that they hold the record that names it.
-/// Those that do have it within a round trip; on the kernel backend some of a peer's packets get lost meanwhile.
+/// Those that do have it within a round trip.
 pub const KEY_CHANGE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Changes of the own record within this time travel together.

@@ -124,15 +124,21 @@ impl Mesh {
     }
 
     /// Changes over as soon as all connected peers hold the record, or have had time to: one that did not hear
-    /// of it loses nothing until its session ends.
+    /// of it loses nothing until its session ends. Peers on the kernel backend are not waited for: their session
+    /// ends as they hear of it, so they could not say so, and it helps them to be answered at once.
     pub(super) fn advance_key_change(&mut self, now: Now) {
         let Some((sequence, until)) = self.key_change.as_ref().and_then(|change| change.named)
         else {
             return;
         };
         let lacks = |peer: &Peer| {
-            matches!(peer.kind, PeerKind::Member { .. })
-                && peer.is_alive()
+            matches!(
+                peer.kind,
+                PeerKind::Member {
+                    userspace: true,
+                    ..
+                }
+            ) && peer.is_alive()
                 && !peer.boundary.is_closing()
                 && peer.boundary.held_by_peer < sequence
         };
@@ -157,6 +163,7 @@ impl Mesh {
         for key in keys {
             self.with_peer(key, now, |peer, _| {
                 if !peer.boundary.is_closing() {
+                    peer.other_key = true;
                     peer.dial.start(now.instant);
                 }
             });
@@ -172,6 +179,7 @@ impl Mesh {
             self.timers.set(Timer::Peer(former), None);
             self.pings.follow(former, key);
             peer.key = key;
+            peer.other_key = true;
             peer.spec.public_key = key;
             let spec = Box::new(peer.spec.clone());
             self.out.engine(EngineCommand::ReplaceKey { former, spec });

@@ -94,6 +94,8 @@ pub(super) struct Peer {
     /// Since when packets go this way, and why, in words.
     pub(super) chosen: Option<(Instant, String)>,
     pub(super) assembly: Assembly,
+    /// A key has changed, so the next handshake is no sign of trouble.
+    pub(super) other_key: bool,
     /// Preshared keys it may use, best first.
     pub(super) pair_keys: PairKeys,
 }
@@ -126,6 +128,7 @@ impl Peer {
             next_ping: None,
             armed: Armed::default(),
             session: SessionFacts::default(),
+            other_key: false,
             boundary: Boundary::default(),
             bypass: Bypass::new(now),
             telling: Telling::default(),
@@ -158,9 +161,12 @@ impl Peer {
         if !self.allows(arrival.remote) {
             return;
         }
+        let meant = std::mem::take(&mut self.other_key);
         if self.is_alive() {
             scene.counters.rehandshakes += 1;
-            self.tell_of_recovery(scene);
+            if !meant {
+                self.tell_of_recovery(scene);
+            }
         }
         self.session.last_handshake = Some(now);
         let path = self.paths.arrived(arrival, now);

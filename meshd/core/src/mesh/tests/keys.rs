@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use mesh_proto::control::PeerState;
+use mesh_proto::record::BackendKind;
 use mesh_proto::{WgPrivateKey, WgPublicKey};
 
+use super::node::settings;
 use super::world::World;
 use crate::mesh::KeyRefusal;
-use crate::timing::KEY_CHANGE_LIMIT;
+use crate::timing::{KEY_CHANGE_LIMIT, PUBLISH_COALESCE};
 
 const PAIRS: [(usize, usize); 6] = [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)];
 
@@ -83,6 +85,9 @@ fn a_key_is_replaced_and_no_packet_is_lost() {
         let lost = world.saw(at, "peer_down") + world.saw(at, "peer_removed");
         assert_eq!(lost, 0);
     }
+    // Nobody suspected anything: the handshakes were meant.
+    let suspected: usize = (0..3).map(|at| world.saw(at, "session_renewed")).sum();
+    assert_eq!(suspected, 0);
 }
 
 #[test]
@@ -130,6 +135,23 @@ fn a_peer_that_does_not_hear_of_it_loses_nothing_while_its_session_lives() {
     world.run_s(10);
     assert_known(&world, &[1, 2], 0, public(77));
     assert_nothing_lost(&mut world);
+}
+
+#[test]
+fn peers_on_the_kernel_backend_are_answered_at_once() {
+    let mut world = World::empty();
+    world.add(settings("a", None));
+    for name in ["b", "c"] {
+        let mut kernel = settings(name, None);
+        kernel.wireguard.backend = BackendKind::Kernel;
+        world.add(kernel);
+    }
+    world.run_s(3);
+    world.rotate_key(0, 77).unwrap();
+    world.run(PUBLISH_COALESCE);
+    assert_eq!(world.nodes[0].engine.key(), public(77));
+    world.run_s(2);
+    assert_known(&world, &[1, 2], 0, public(77));
 }
 
 #[test]
