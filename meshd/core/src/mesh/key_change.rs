@@ -176,7 +176,7 @@ impl Mesh {
             let Some(mut peer) = self.peers.remove(&former) else {
                 continue;
             };
-            self.timers.set(Timer::Peer(former), None);
+            self.timers.set_peer(former, &mut peer.armed, None);
             self.pings.follow(former, key);
             peer.key = key;
             peer.other_key = true;
