@@ -113,6 +113,8 @@ pub(super) struct Checks {
     left: BTreeSet<MemberId>,
     /// Counts of event kinds of all nodes.
     pub(super) events: BTreeMap<&'static str, u64>,
+    /// What each node said of its last change of path.
+    last_switch: BTreeMap<NodeId, String>,
     first: Option<Violation>,
 }
 
@@ -126,6 +128,7 @@ impl Checks {
             said: BTreeMap::new(),
             left: BTreeSet::new(),
             events: BTreeMap::new(),
+            last_switch: BTreeMap::new(),
             first: None,
         }
     }
@@ -229,12 +232,9 @@ impl Checks {
             && let Some(first) = watch.switches.pop_front()
             && at.saturating_sub(first) < Duration::from_secs(60)
         {
-            let what = format!(
-                "n{}: {} changes of path of {} in a minute",
-                key.0,
-                most + 1,
-                key.1
-            );
+            let last = self.last_switch.get(&key.0).map_or("", String::as_str);
+            let (node, peer, count) = (key.0, key.1, most + 1);
+            let what = format!("n{node}: {count} changes of path of {peer} in a minute: {last}");
             self.violate(at, "flapping", what);
         }
     }
@@ -295,6 +295,11 @@ impl Checks {
 
     pub(super) fn event(&mut self, at: SimTime, node: &mut Node, event: &Event) {
         *self.events.entry(event.kind).or_default() += 1;
+        if event.kind == "path_switched" {
+            let peer = event.peer.as_deref().unwrap_or_default();
+            let said = format!("{peer} {}", event.message);
+            self.last_switch.insert(node.index, said);
+        }
         if event.kind == "member_removed" {
             let gone = event.peer.as_deref();
             node.known

@@ -210,23 +210,19 @@ impl Engine {
     }
 
     fn serve(&mut self, slot: Slot, tick: Tick) {
-        let Tick { now, .. } = tick;
+        let (now, mode) = (tick.now, self.mode);
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };
-        let mut copies = std::mem::take(&mut peer.copies);
-        let due: Vec<PathId> = copies
-            .extract_if(.., |(at, _)| *at <= now)
-            .map(|(_, path)| path)
-            .collect();
-        peer.copies = copies;
-        for path in due {
-            match self.mode {
-                Mode::Userspace => self.send_copy(slot, path, now),
-                Mode::Kernel => self.kernel_handshake(slot, path, tick),
+        if mode == Mode::Kernel {
+            self.dial_due(slot, tick);
+        } else {
+            let due = peer.copies.extract_if(.., |(at, _)| *at <= now);
+            let due: Vec<PathId> = due.map(|(_, path)| path).collect();
+            for path in due {
+                self.send_copy(slot, path, now);
             }
         }
-        let mode = self.mode;
         let Some(peer) = self.peer_mut(slot) else {
             return;
         };

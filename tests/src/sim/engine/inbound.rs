@@ -7,8 +7,7 @@ use mesh_proto::WgPublicKey;
 use mesh_proto::probe::probe_payload;
 use meshd_core::data_plane::{EngineEvent, PathId};
 
-use super::peer::Opened;
-use super::session::Session;
+use super::session::{Opened, Session};
 use super::{Engine, Mode, Purpose, Slot, Tick};
 use crate::sim::packet::{Packet, user_tag};
 use crate::sim::seam;
@@ -145,6 +144,9 @@ impl Engine {
             return;
         }
         peer.arrived_at(path.remote, local);
+        if kernel && !bytes.is_empty() && user_tag(bytes).is_none() {
+            peer.watch.probe_came(tick.now);
+        }
         let in_use = peer.heard(path, bytes.len(), tick.now);
         if kernel {
             peer.path = Some(path);

@@ -1,21 +1,36 @@
 //! What meshd knows of a kernel peer: what it reads of the device every now and then. And how it looks
 //! for another way there: the kernel sends by one endpoint a peer, so a probe of another path takes all
 //! packets with it, which is done only when nothing comes back on the one in use. Follows the kernel
-//! backend of `meshd`; it has no probes outside the tunnel yet.
+//! backend of `meshd`, which has no probes outside the tunnel and begins handshakes by removing and adding a peer.
 
 use std::time::{Duration, Instant};
 
-use meshd_core::data_plane::PathId;
+use meshd_core::data_plane::{EngineEvent, HandshakeCopy, PathId};
 
 use super::peer::Peer;
-use super::{Engine, Slot};
+use super::{Engine, Slot, Tick};
 
 /// Between two readings of a busy device.
 const POLL: Duration = Duration::from_millis(100);
-/// So long without an answer, and packets may go another way to look for one.
+/// A ping so long without an answer, and packets may go another way to look for one; longer where answers take
+/// long.
 const SILENCE: Duration = Duration::from_millis(100);
+/// The same in round trips.
+const SILENCE_TRIPS: u32 = 3;
 /// So long an endpoint is tried before the next.
 const HOP: Duration = Duration::from_millis(120);
+/// Round trips above are not believed.
+const TRIP_MAX: Duration = Duration::from_millis(300);
+/// Between endpoints that are dialled one after the other.
+const DIAL_STEP: Duration = Duration::from_millis(300);
+/// A handshake so recent is not made again, and a peer heard so recently is left to finish its own.
+const RECENT: Duration = Duration::from_secs(1);
+/// A session that so long nothing came through may be gone at the other end.
+const DOUBT: Duration = Duration::from_secs(5);
+/// Of two ends that begin, the one with the higher key waits.
+const HIGHER_KEY_WAITS: Duration = Duration::from_millis(250);
+/// Most that the kernel's own initiations come later than [`REKEY_TIMEOUT`](super::peer::REKEY_TIMEOUT).
+pub(super) const REKEY_JITTER: Duration = Duration::from_millis(333);
 
 /// When the device is read: every so often from `first` on.
 #[derive(Debug, Clone, Copy)]
@@ -36,26 +51,42 @@ impl Readings {
     }
 }
 
-/// Silence of a peer as the readings show it.
+/// Silence of a peer as the readings show it, and as pings do.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// The reading before the first that showed it, and when it is told of next.
+    /// The first reading that showed it, and when it is told of next.
     silent: Option<(Instant, Instant)>,
     hopped: Option<Instant>,
+    /// The first ping that nothing came after.
+    asked: Option<Instant>,
+    /// About the longest round trip of late.
+    trip: Duration,
 }
 
 impl Watch {
     /// Something authenticated came.
     pub(super) fn heard(&mut self) {
-        *self = Self::default();
+        (self.silent, self.hopped, self.asked) = (None, None, None);
+    }
+
+    /// A ping goes out.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.asked.get_or_insert(now);
+    }
+
+    /// A probe came: an answer, if something was asked.
+    pub(super) fn probe_came(&mut self, now: Instant) {
+        if let Some(asked) = self.asked {
+            let trip = now.saturating_duration_since(asked).min(TRIP_MAX);
+            self.trip = trip.max(self.trip * 3 / 4);
+        }
     }
 
     /// Something was sent. If the reading that shows it also shows what came before, nothing is odd.
     pub(super) fn sent(&mut self, heard: Option<Instant>, now: Instant, readings: Readings) {
         let shown = readings.after(now);
         if self.silent.is_none() && heard.is_none_or(|at| readings.after(at) < shown) {
-            let before = shown.checked_sub(POLL).unwrap_or(now);
-            self.silent = Some((before, shown));
+            self.silent = Some((shown, shown + POLL));
         }
     }
 
@@ -75,9 +106,10 @@ impl Watch {
     }
 
     fn may_hop(&mut self, now: Instant) -> bool {
-        let shown = self.silent.filter(|(since, next)| *next > *since + POLL);
-        let silent = shown.is_some_and(|(since, _)| now >= since + SILENCE);
-        let rested = self.hopped.is_none_or(|at| now >= at + HOP);
+        let patience = SILENCE.max(self.trip * SILENCE_TRIPS);
+        let silent = self.asked.is_some_and(|at| now >= at + patience);
+        let rest = HOP.max(self.trip * 2);
+        let rested = self.hopped.is_none_or(|at| now >= at + rest);
         if silent && rested {
             self.hopped = Some(now);
         }
@@ -104,15 +136,75 @@ impl Engine {
         }
         hops
     }
+
+    /// Dials one endpoint after the other, unless there is a session that is worth keeping: to begin a handshake
+    /// throws it away.
+    pub(super) fn kernel_handshake(&mut self, slot: Slot, copies: &[HandshakeCopy], tick: Tick) {
+        let (own, now) = (self.key, tick.now);
+        let Some(peer) = self.peers.get_mut(slot).and_then(Option::as_mut) else {
+            return;
+        };
+        peer.copies.clear();
+        let (key, done) = (peer.key(), peer.last_handshake);
+        if let Some(path) = peer.path
+            && done.is_some_and(|at| now < at + RECENT)
+        {
+            return self.out.events.push(EngineEvent::HandshakeDone {
+                peer: key,
+                path,
+                initiator: false,
+            });
+        }
+        if peer.has_session(now) && peer.last_receive.is_some_and(|at| now < at + DOUBT) {
+            return;
+        }
+        let mut at = if own < key {
+            now
+        } else {
+            now + HIGHER_KEY_WAITS
+        };
+        for copy in copies {
+            let remote = copy.path.remote;
+            if peer.copies.iter().all(|(_, path)| path.remote != remote) {
+                peer.copies.push((at, copy.path));
+                at += DIAL_STEP;
+            }
+        }
+        self.dial_due(slot, tick);
+    }
+
+    /// Dials the endpoint whose time has come. Removing and adding the peer is what makes the kernel send an
+    /// initiation whenever the last one was.
+    pub(super) fn dial_due(&mut self, slot: Slot, tick: Tick) {
+        let Some(peer) = self.peer_mut(slot) else {
+            return;
+        };
+        let due = peer.copies.extract_if(.., |(at, _)| *at <= tick.now);
+        let Some((_, path)) = due.last() else {
+            return;
+        };
+        if peer.last_receive.is_some_and(|at| tick.now < at + RECENT)
+            || !peer.allows(path.remote.ip())
+        {
+            return;
+        }
+        peer.path = Some(path);
+        peer.recreate();
+        self.initiate(slot, tick);
+        self.send_copy(slot, path, tick.now);
+    }
 }
 
 impl Peer {
-    /// Forgets everything but what the core said, as removing and adding a kernel peer does.
+    /// Forgets everything but what the core said and meshd knows, as removing and adding a kernel peer does.
     pub(super) fn recreate(&mut self) {
         let mut new = Self::new(self.spec.clone(), self.slot);
         new.path = self.path;
         new.stamp_sent = self.stamp_sent;
         new.armed = self.armed;
+        new.last_receive = self.last_receive;
+        new.copies = std::mem::take(&mut self.copies);
+        new.watch = std::mem::take(&mut self.watch);
         *self = new;
     }
 }
@@ -122,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_shows_at_the_first_reading_without_an_answer() {
+    fn silence_is_told_of_at_the_reading_after_the_first_without_an_answer() {
         let first = Instant::now();
         let at = |ms| first + Duration::from_millis(ms);
         let readings = Readings::from(first);
@@ -130,16 +222,29 @@ mod tests {
         watch.sent(Some(at(120)), at(130), readings);
         assert_eq!(watch.next(), None, "the same reading shows both");
         watch.sent(Some(at(120)), at(230), readings);
-        assert_eq!(watch.next(), Some(at(300)));
-        assert!(!watch.may_hop(at(299)));
-        assert_eq!(watch.read(at(299)), None);
-        assert_eq!(watch.read(at(300)), Some(at(200)));
         assert_eq!(watch.next(), Some(at(400)));
-        assert!(watch.may_hop(at(301)));
-        assert!(!watch.may_hop(at(420)), "the first try has its time");
-        assert!(watch.may_hop(at(421)));
+        assert_eq!(watch.read(at(399)), None);
+        assert_eq!(watch.read(at(400)), Some(at(300)));
+        assert_eq!(watch.next(), Some(at(500)));
         watch.heard();
         assert_eq!(watch.next(), None);
-        assert!(!watch.may_hop(at(900)));
+    }
+
+    #[test]
+    fn packets_go_another_way_only_when_a_ping_is_long_without_an_answer() {
+        let first = Instant::now();
+        let at = |ms| first + Duration::from_millis(ms);
+        let mut watch = Watch::default();
+        assert!(!watch.may_hop(at(5000)), "nobody asked");
+        watch.ask(at(5000));
+        assert!(!watch.may_hop(at(5099)));
+        assert!(watch.may_hop(at(5100)));
+        assert!(!watch.may_hop(at(5219)), "the first try has its time");
+        assert!(watch.may_hop(at(5220)));
+        watch.probe_came(at(5250));
+        watch.heard();
+        watch.ask(at(6000));
+        assert!(!watch.may_hop(at(6749)), "answers take long here");
+        assert!(watch.may_hop(at(6750)));
     }
 }

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use mesh_proto::WgPublicKey;
+use mesh_proto::probe::{PROBE_BYTES, PROBE_PACKET_BYTES, Probe, ProbeKind};
 use meshd_core::data_plane::{EngineEvent, HandshakeCopy, PathId};
 
-use super::kernel::Readings;
-use super::peer::REKEY_TIMEOUT;
+use super::kernel::{REKEY_JITTER, Readings};
 use super::{Engine, Mode, Outgoing, Purpose, Slot, Tick};
 use crate::sim::packet::Packet;
 
@@ -19,26 +19,16 @@ impl Engine {
         let Some(slot) = self.slots.get(&key).copied() else {
             return;
         };
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
-        peer.copies = copies
-            .iter()
-            .filter(|copy| !copy.after.is_zero())
-            .map(|copy| (tick.now + copy.after, copy.path))
-            .collect();
-        let at_once = copies.iter().filter(|copy| copy.after.is_zero());
-        match self.mode {
-            Mode::Userspace => {
-                self.initiate(slot, tick);
-                for copy in at_once {
-                    self.send_copy(slot, copy.path, tick.now);
-                }
-            }
-            Mode::Kernel => {
-                for copy in at_once.take(1) {
-                    self.kernel_handshake(slot, copy.path, tick);
-                }
+        if self.mode == Mode::Kernel {
+            self.kernel_handshake(slot, copies, tick);
+        } else if let Some(peer) = self.peer_mut(slot) {
+            let (at_once, later): (Vec<&HandshakeCopy>, Vec<&HandshakeCopy>) =
+                copies.iter().partition(|copy| copy.after.is_zero());
+            let later = later.iter().map(|copy| (tick.now + copy.after, copy.path));
+            peer.copies = later.collect();
+            self.initiate(slot, tick);
+            for copy in at_once {
+                self.send_copy(slot, copy.path, tick.now);
             }
         }
         self.arm_peer(slot, tick.now, false);
@@ -46,35 +36,16 @@ impl Engine {
 
     pub(super) fn initiate(&mut self, slot: Slot, tick: Tick) {
         let id = self.chance.number();
-        let (own, kernel) = (self.key, self.mode == Mode::Kernel);
+        let kernel = self.mode == Mode::Kernel;
+        let jitter = kernel.then(|| self.chance.up_to(REKEY_JITTER));
+        let own = self.key;
         if let Some(peer) = self.peer_mut(slot) {
             if kernel {
                 peer.pending.clear();
             }
+            peer.jitter = jitter.unwrap_or_default();
             peer.initiate(own, id, tick.wall_ns, tick.now);
         }
-    }
-
-    /// The endpoint is set; the kernel sends an initiation if its limiter lets it, or if the peer is
-    /// removed and added again, which costs a session and so is only done without one.
-    pub(super) fn kernel_handshake(&mut self, slot: Slot, path: PathId, tick: Tick) {
-        let Some(peer) = self.peer_mut(slot) else {
-            return;
-        };
-        peer.path = Some(path);
-        let limited = peer
-            .last_message
-            .is_some_and(|at| tick.now < at + REKEY_TIMEOUT);
-        if limited && peer.has_session(tick.now) {
-            return;
-        }
-        if limited {
-            let copies = std::mem::take(&mut peer.copies);
-            peer.recreate();
-            peer.copies = copies;
-        }
-        self.initiate(slot, tick);
-        self.send_copy(slot, path, tick.now);
     }
 
     pub(super) fn send_copy(&mut self, slot: Slot, path: PathId, now: Instant) {
@@ -116,6 +87,7 @@ impl Engine {
         let duplicate = peer
             .duplicate
             .filter(|(other, until)| purpose == Purpose::User && now < *until && *other != first);
+        let asks = kernel && is_ping(&bytes);
         let Some(packet) = peer.seal(bytes, now) else {
             return;
         };
@@ -124,6 +96,9 @@ impl Engine {
             let readings = *self.readings.get_or_insert_with(|| {
                 Readings::from(now + start.up_to(std::time::Duration::from_millis(100)))
             });
+            if asks {
+                peer.watch.ask(now);
+            }
             if peer.spec.mesh_address.is_some() {
                 peer.watch.sent(peer.last_receive, now, readings);
             }
@@ -165,4 +140,11 @@ impl Engine {
             learned: path.local.is_none(),
         });
     }
+}
+
+/// True for what will be answered.
+fn is_ping(packet: &[u8]) -> bool {
+    let payload = packet.get(PROBE_PACKET_BYTES - PROBE_BYTES..);
+    let probe = payload.and_then(Probe::decode);
+    probe.is_some_and(|probe| probe.kind == ProbeKind::Ping)
 }

@@ -11,7 +11,7 @@ use meshd_core::data_plane::{PathId, PeerSpec, SessionState};
 
 use super::Slot;
 use super::kernel::Watch;
-use super::session::Session;
+use super::session::{Opened, Session};
 use crate::sim::packet::Packet;
 use crate::sim::seam::PATIENCE;
 
@@ -19,7 +19,7 @@ use crate::sim::seam::PATIENCE;
 const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// Data sent and nothing heard for this long: a new handshake.
 const DEAF_AFTER: Duration = Duration::from_secs(15);
-/// Between initiations of the session layer's own (`REKEY_TIMEOUT`), and the kernel's limiter.
+/// Between initiations of the session layer's own (`REKEY_TIMEOUT`).
 pub(super) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The session layer gives up after this (`REKEY_ATTEMPT_TIME`).
 const ATTEMPT_TIME: Duration = Duration::from_secs(90);
@@ -31,16 +31,6 @@ const LOCAL_PATIENCE: Duration = Duration::from_secs(1);
 /// At most one event of another path, or wish for a session, in this time.
 const OTHER_PATH_PACE: Duration = Duration::from_millis(100);
 const WISH_PACE: Duration = Duration::from_secs(1);
-
-/// What a data packet turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opened {
-    /// Unknown session, or seen before.
-    No,
-    Yes,
-    /// The first on a session this node answered.
-    Confirms,
-}
 
 /// A local address, and the first packet sent from it since something arrived there.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +64,8 @@ pub(super) struct Peer {
     pub(super) watch: Watch,
     /// Last initiation or response.
     pub(super) last_message: Option<Instant>,
+    /// How much later than usual its own next initiation comes.
+    pub(super) jitter: Duration,
     /// Where packets of a remote address arrived: the first such address, and the others.
     local: Option<(SocketAddr, Local)>,
     locals: Vec<(SocketAddr, Local)>,
@@ -84,7 +76,7 @@ pub(super) struct Peer {
     /// This node's initiation was answered after it last answered one: it renews the session, as in
     /// boringtun. If both began at once, both do.
     pub(super) initiated: bool,
-    last_handshake: Option<Instant>,
+    pub(super) last_handshake: Option<Instant>,
     /// The last of users' data in either direction.
     pub(super) last_data: Option<Instant>,
     pub(super) duplicate: Option<(PathId, Instant)>,
@@ -124,6 +116,7 @@ impl Peer {
             silent: None,
             last_data: None,
             last_message: None,
+            jitter: Duration::ZERO,
             initiated: false,
             trying: None,
             rx_bytes: 0,
@@ -218,8 +211,9 @@ impl Peer {
 
     /// A data packet on one of the sessions.
     pub(super) fn open(&mut self, session: u64, counter: u64, now: Instant) -> Opened {
-        let confirms = self.next.as_ref().is_some_and(|one| one.id == session);
-        if confirms && let Some(next) = self.next.take() {
+        let next = self.next.take_if(|one| one.id == session);
+        let confirms = next.is_some();
+        if let Some(next) = next {
             self.established(*next, now);
         }
         let previous = self.previous.iter_mut().map(AsMut::as_mut);
@@ -317,7 +311,7 @@ impl Peer {
     /// When [`Self::wants_keepalive`] or [`Self::wants_handshake`] may change, or a copy is due.
     pub(super) fn next_timer(&self, now: Instant) -> Option<Instant> {
         let copies = self.copies.iter().map(|(at, _)| *at).min();
-        let retry = self.last_message.map_or(now, |at| at + REKEY_TIMEOUT);
+        let retry = self.retry_at().unwrap_or(now);
         let trying = self.trying.map(|_| retry);
         let session = self.current.as_ref().map(|one| one.born + REKEY_AFTER);
         let rekey = session.filter(|_| self.initiated).map(|at| at.max(retry));
@@ -336,7 +330,7 @@ impl Peer {
 
     /// True if the session layer starts a handshake by itself now, on the path in use.
     pub(super) fn wants_handshake(&mut self, now: Instant) -> bool {
-        let free = self.last_message.is_none_or(|at| now >= at + REKEY_TIMEOUT);
+        let free = self.retry_at().is_none_or(|at| now >= at);
         let live = self.current.as_ref().filter(|one| one.is_live(now));
         let old = live.is_some_and(|one| self.initiated && now >= one.born + REKEY_AFTER);
         let deaf = live.is_some() && self.unanswered.is_some_and(|at| now >= at + DEAF_AFTER);
@@ -383,6 +377,11 @@ impl Peer {
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,
         }
+    }
+
+    /// When the session layer may begin a handshake by itself; none if at any time.
+    fn retry_at(&self) -> Option<Instant> {
+        Some(self.last_message? + REKEY_TIMEOUT + self.jitter)
     }
 
     fn keepalive_at(&self, now: Instant) -> Option<Instant> {

@@ -34,3 +34,13 @@ impl Session {
         now.saturating_duration_since(self.born) < REJECT_AFTER
     }
 }
+
+/// What a data packet turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// Unknown session, or seen before.
+    No,
+    Yes,
+    /// The first on a session this node answered.
+    Confirms,
+}
