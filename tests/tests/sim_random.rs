@@ -79,6 +79,18 @@ fn userspace_meshes_recover() {
     assert!(checked > 100, "the oracle was certain of {checked} pairs");
 }
 
+/// Every second node runs the kernel's WireGuard, as the backend uses it.
+#[test]
+fn meshes_with_kernel_nodes_recover() {
+    let size = Size {
+        kernel_every: 2,
+        ..Size::default()
+    };
+    let (failures, checked) = run(seeds(80..90), size);
+    assert!(failures.is_empty(), "{failures}");
+    assert!(checked > 50, "the oracle was certain of {checked} pairs");
+}
+
 /// Leaves and joins on the same host, restarts of all at once, MTU holes, outages while addresses change.
 #[test]
 fn rare_disturbances_heal_too() {

@@ -185,6 +185,24 @@ fn kernel_peers_leave_a_black_hole() {
     assert_eq!(row.samples_ms.len(), 100);
 }
 
+/// DESIGN section 12, rows that are the same for both backends.
+#[test]
+fn kernel_peers_recover_from_the_rest() {
+    let goals = [
+        (Strike::BlackholeOut, 600.0),
+        (Strike::BlackholeIn, 600.0),
+        (Strike::AddressReplaced, 300.0),
+        (Strike::PeerRestart, 300.0),
+    ];
+    for (strike, most) in goals {
+        let row = measure(strike, Mode::Kernel, 20).expect("nothing goes wrong");
+        let longest = row.samples_ms.iter().copied().fold(0.0, f64::max);
+        println!("{}, kernel: at most {longest} ms", strike.name());
+        assert_eq!(row.unrecovered, 0, "{}", strike.name());
+        assert!(longest <= most, "{} takes {longest} ms", strike.name());
+    }
+}
+
 /// All servers are down when an address changes: peers hear of it through the tunnels.
 #[test]
 fn an_address_changes_in_the_dark() {

@@ -228,6 +228,8 @@ impl Peer {
             self.their_path = Some(path);
             self.challenge(path, scene);
             self.verify(scene);
+        } else if scene.own.roams {
+            self.come_back(scene);
         }
     }
 

@@ -104,6 +104,7 @@ impl Mesh {
             },
             scale: rarity(self.peers.len()),
             allow_bypass: self.settings.allow_down_peer_bypass,
+            roams: self.settings.wireguard.backend == BackendKind::Kernel,
             tunnel_mtu: self
                 .network
                 .as_ref()

@@ -46,6 +46,8 @@ pub(super) struct OwnFacts {
     /// How much rarer than in a small mesh other paths are probed.
     pub(super) scale: u32,
     pub(super) allow_bypass: bool,
+    /// The engine goes where packets come from, as the kernel does.
+    pub(super) roams: bool,
     /// Largest inner packet, bytes.
     pub(super) tunnel_mtu: u16,
 }

@@ -76,6 +76,19 @@ impl Why {
 }
 
 impl Peer {
+    /// The engine followed a packet to another known path, as the kernel does for every probe of the far end.
+    /// While the path in use is well, packets stay there: what was asked there would not be sent, and missed.
+    pub(in crate::mesh) fn come_back(&self, scene: &mut Scene<'_>) {
+        let well = matches!(self.phase, Phase::Calm);
+        let current = self.paths.current().filter(|path| path.facts.is_good());
+        if let Some(path) = current.filter(|_| well && self.is_alive()) {
+            scene.out.engine(EngineCommand::SetPath {
+                peer: self.key,
+                path: path.id,
+            });
+        }
+    }
+
     /// Moves to `path`.
     pub(in crate::mesh) fn switch(&mut self, path: PathId, why: Why, scene: &mut Scene<'_>) {
         let now = scene.now.instant;

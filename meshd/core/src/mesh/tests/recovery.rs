@@ -13,6 +13,7 @@ use crate::Input;
 mod loss;
 mod nat;
 mod restarts;
+mod roaming;
 
 const OPEN: (bool, bool) = (true, true);
 
