@@ -25,6 +25,7 @@ mod paths;
 mod peer;
 mod peer_paths;
 mod peer_set;
+mod peer_state;
 mod peering;
 mod pinging;
 mod problems;
