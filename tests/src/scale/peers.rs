@@ -1,5 +1,5 @@
 //! One real daemon with many stock WireGuard peers: how long until all tunnels are up, and what the daemon
-//! then costs. The peers are played by [`responders`]; they answer handshakes and send nothing themselves.
+//! then costs. The lab plays the peers: they answer handshakes and send nothing themselves.
 
 mod responders;
 
