@@ -180,6 +180,10 @@ impl Mesh {
         if first.sequence() <= self.removals.sequence {
             return Err(RemovalRefusal::Old(self.removals.sequence));
         }
+        // All or none: half of what was refused must not be in force, unsaid and not on disk.
+        for envelope in envelopes {
+            Removals::open(envelope, &self.cluster, self.removals.admin)?;
+        }
         let mut news = None;
         for envelope in envelopes {
             news = news.or(self.removals.hear(envelope, &self.cluster)?);

@@ -30,7 +30,7 @@ pub(super) struct WgNetlink {
     route: Socket,
     family: u16,
     interface: String,
-    library: WGApi<Kernel>,
+    interface_api: WGApi<Kernel>,
     sequence: u32,
     counters: Arc<EngineCounters>,
 }
@@ -51,7 +51,7 @@ impl WgNetlink {
             route: connected(NETLINK_ROUTE)?,
             family: 0,
             interface: interface.to_owned(),
-            library: WGApi::new(interface).map_err(io::Error::other)?,
+            interface_api: WGApi::new(interface).map_err(io::Error::other)?,
             sequence: 0,
             counters,
         };
@@ -79,10 +79,12 @@ impl WgNetlink {
     /// Makes the interface, or leaves the one there is, and sets it up.
     pub(super) fn create(&mut self) -> io::Result<()> {
         count(&self.counters.netlink_link);
-        self.library.create_interface().map_err(io::Error::other)
+        self.interface_api
+            .create_interface()
+            .map_err(io::Error::other)
     }
 
-    /// Deletes the interface. Not by the library: that one runs programs that undo a DNS configuration, and
+    /// Deletes the interface. Not by the crate: that one runs programs that undo a DNS configuration, and
     /// deletes rules that are not ours.
     pub(super) fn remove(&mut self) -> io::Result<()> {
         let mut link = LinkMessage::default();
@@ -108,10 +110,10 @@ impl WgNetlink {
     /// Reads the device and all peers. `ENODEV` if there is none.
     pub(super) fn read(&mut self) -> io::Result<Reading> {
         count(&self.counters.netlink_read);
-        match self.library.read_interface_data() {
+        match self.interface_api.read_interface_data() {
             Ok(host) => Ok(Reading::of(&host)),
             Err(error) => {
-                // The library does not keep the kernel's number.
+                // The crate does not keep the kernel's number.
                 nix::net::if_::if_nametoindex(self.interface.as_str())?;
                 Err(io::Error::other(error))
             }

@@ -172,6 +172,26 @@ fn nobody_else_removes_anybody_and_old_lists_count_for_nothing() {
 }
 
 #[test]
+fn a_body_with_a_list_that_is_refused_changes_nothing() {
+    let mut world = mesh_of_three();
+    let good = list(&world, &[2], 5, ADMIN_SEED);
+    let other = ClusterKeys::derive(&[77; 32]);
+    let removed = vec![removal(&world, 2)];
+    let foreign = Removals { removed }.seal(&other, &admin(ADMIN_SEED), Sequence(5), [4; 24]);
+    let now = world.now;
+    let body = [good.clone(), foreign.unwrap()];
+    let taken = world.nodes[0].mesh.remove_members(&body, now);
+    assert!(matches!(taken, Err(RemovalRefusal::List(_))), "{taken:?}");
+    world.drain(0);
+    world.run_s(1);
+    assert_eq!(world.nodes[0].mesh.removed_members().sequence, 0);
+    assert_eq!(world.state(0, 2), Some(PeerState::Up));
+    hand_in(&mut world, 0, &good).unwrap();
+    world.run_s(1);
+    assert_out(&world, 0, 2);
+}
+
+#[test]
 fn a_restored_node_is_back_when_it_publishes_again() {
     let mut world = mesh_of_three();
     let first = list(&world, &[2], 5, ADMIN_SEED);
