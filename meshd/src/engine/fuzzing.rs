@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use super::coalesce::{Coalescer, PieceSink};
 use super::packet::InnerHeader;
 use super::segment_size::clamp_segment_size;
-use super::segments::{Cut, complete_checksum};
+use super::segments::{Cut, Segments, complete_checksum};
 use super::worker::is_wireguard_message;
 use crate::linux::tun::{SegmentKind, TunOffloads, VNET_HEADER_BYTES, VnetHeader};
 
@@ -43,12 +43,12 @@ pub fn cut_packet(bytes: &[u8]) -> bool {
     let Some(cut) = Cut::new(&header, packet).filter(|cut| cut.count() <= MAX_CUT) else {
         return false;
     };
-    let mut out = vec![0; packet.len()];
+    let (mut place, mut headers) = (packet.to_vec(), vec![0; packet.len()]);
+    let mut segments = cut.segments(&mut place, &mut headers);
     let mut payload = 0;
-    for index in 0..cut.count() {
-        let part = cut.write(packet, index, &mut out);
-        assert_eq!(ip_packet_length(&out[..part]), Some(part), "a whole packet");
-        payload += part;
+    while let Some(part) = segments.next() {
+        assert_eq!(ip_packet_length(part), Some(part.len()), "a whole packet");
+        payload += part.len();
     }
     let headers = payload - packet.len();
     assert!(
@@ -122,7 +122,7 @@ struct Parts {
 
 impl PieceSink for Parts {
     fn write(&mut self, parts: &[IoSlice<'_>], packets: usize) {
-        let piece: Vec<u8> = parts[1..].iter().flat_map(|part| part.to_vec()).collect();
+        let mut piece: Vec<u8> = parts[1..].iter().flat_map(|part| part.to_vec()).collect();
         let header = parts[0].first_chunk().map(VnetHeader::decode);
         let header = header.unwrap_or_default();
         if header.kind == SegmentKind::Whole {
@@ -131,10 +131,10 @@ impl PieceSink for Parts {
         self.is_joined = true;
         let cut = Cut::new(&header, &piece);
         assert_eq!(cut.map(|cut| cut.count()), Some(packets));
-        let mut out = vec![0; piece.len()];
-        for (cut, index) in (0..packets).filter_map(|index| Some((cut?, index))) {
-            let length = cut.write(&piece, index, &mut out);
-            self.packets.push(out[..length].to_vec());
+        let mut headers = vec![0; piece.len()];
+        let mut segments = cut.map(|cut| cut.segments(&mut piece, &mut headers));
+        while let Some(part) = segments.as_mut().and_then(Segments::next) {
+            self.packets.push(part.to_vec());
         }
     }
 }

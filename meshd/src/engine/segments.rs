@@ -75,19 +75,57 @@ impl Cut {
         (self.headers + self.size).min(self.total)
     }
 
-    /// Writes the packet of number `index`, less than [`Cut::count`], into `out`; its length. `packet` is
-    /// the one that the cut was made for, `out` has room for the largest.
-    pub(super) fn write(&self, packet: &[u8], index: usize, out: &mut [u8]) -> usize {
-        let start = self.headers + index * self.size;
-        let end = (start + self.size).min(self.total);
-        let length = self.headers + (end - start);
-        let out = &mut out[..length];
-        out[..self.headers].copy_from_slice(&packet[..self.headers]);
-        out[self.headers..].copy_from_slice(&packet[start..end]);
-        write_network_header(out, self.transport, index);
-        let (is_first, is_last) = (index == 0, end == self.total);
-        let pseudo = checksum::pseudo_header(out, self.protocol, length - self.transport);
-        let transport = &mut out[self.transport..];
+    /// The packets that `packet` becomes, which is the one that the cut was made for. `headers` has room
+    /// for its headers.
+    pub(super) fn segments<'p>(self, packet: &'p mut [u8], headers: &'p mut [u8]) -> Segments<'p> {
+        let headers = &mut headers[..self.headers];
+        headers.copy_from_slice(&packet[..self.headers]);
+        Segments {
+            cut: self,
+            packet,
+            headers,
+            index: 0,
+        }
+    }
+}
+
+/// The packets of a cut, one after the other. Each is made in the place of the large one, its headers over
+/// the end of the payload before it, so that no payload is copied.
+#[derive(Debug)]
+pub(super) struct Segments<'p> {
+    cut: Cut,
+    packet: &'p mut [u8],
+    /// Those of the large packet.
+    headers: &'p [u8],
+    /// Number of the next packet.
+    index: usize,
+}
+
+impl Segments<'_> {
+    /// The next packet, there until the one after it is asked for; none after the last.
+    pub(super) fn next(&mut self) -> Option<&mut [u8]> {
+        let (cut, index) = (self.cut, self.index);
+        // Headers that the packet begins with come before each part of the payload.
+        let start = index * cut.size;
+        if cut.headers + start >= cut.total {
+            return None;
+        }
+        self.index += 1;
+        let end = (cut.headers + start + cut.size).min(cut.total);
+        let segment = &mut self.packet[start..end];
+        segment[..cut.headers].copy_from_slice(self.headers);
+        cut.finish(segment, index, end == cut.total);
+        Some(segment)
+    }
+}
+
+impl Cut {
+    /// Makes the headers of the large packet those of the packet of number `index`.
+    fn finish(&self, segment: &mut [u8], index: usize, is_last: bool) {
+        let length = segment.len();
+        write_network_header(segment, self.transport, index);
+        let pseudo = checksum::pseudo_header(segment, self.protocol, length - self.transport);
+        let transport = &mut segment[self.transport..];
         let checksum_at = if self.protocol == TCP {
             let sequence = [transport[4], transport[5], transport[6], transport[7]];
             let sequence = u32::from_be_bytes(sequence).wrapping_add((index * self.size) as u32);
@@ -95,7 +133,7 @@ impl Cut {
             if !is_last {
                 transport[13] &= !FLAGS_OF_LAST;
             }
-            if !is_first {
+            if index > 0 {
                 transport[13] &= !FLAG_OF_FIRST;
             }
             TCP_CHECKSUM_AT
@@ -105,7 +143,6 @@ impl Cut {
             UDP_CHECKSUM_AT
         };
         checksum::write(transport, checksum_at, self.protocol, pseudo);
-        length
     }
 }
 

@@ -96,8 +96,8 @@ pub(super) struct Worker {
     arrivals: Arrivals,
     /// Where packets are read into.
     input: Vec<u8>,
-    /// Where large ones are cut into.
-    segment: Vec<u8>,
+    /// Where the headers of large ones are kept while these are cut.
+    headers: Vec<u8>,
     /// Where handshakes, and packets of the core, are encrypted into.
     output: Vec<u8>,
     next_tick: Instant,
@@ -165,7 +165,7 @@ impl Worker {
             in_use: Arc::default(),
             arrivals: Arrivals::new(),
             input: vec![0; BUFFER_BYTES],
-            segment: vec![0; BUFFER_BYTES],
+            headers: vec![0; BUFFER_BYTES],
             output: vec![0; BUFFER_BYTES],
             next_tick: Instant::now(),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),

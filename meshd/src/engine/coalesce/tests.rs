@@ -31,10 +31,10 @@ impl Pieces {
             }
             let cut = Cut::new(header, piece).expect("a piece the kernel takes");
             assert_eq!(cut.count(), *packets);
-            let mut segment = vec![0; cut.largest()];
-            for index in 0..cut.count() {
-                let length = cut.write(piece, index, &mut segment);
-                out.push(segment[..length].to_vec());
+            let (mut piece, mut headers) = (piece.clone(), vec![0; piece.len()]);
+            let mut segments = cut.segments(&mut piece, &mut headers);
+            while let Some(segment) = segments.next() {
+                out.push(segment.to_vec());
             }
         }
         out

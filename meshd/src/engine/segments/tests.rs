@@ -4,6 +4,7 @@ use super::super::packet::InnerHeader;
 use super::super::test_packets::{Flow, header_checksum_is_right, transport_checksum_is_right};
 use super::*;
 use proptest::prelude::*;
+use std::iter;
 
 /// A packet with its checksum left open, as the kernel hands it over, and the header before it.
 fn large(flow: &Flow, flags: u8, payload: &[u8], size: u16) -> (VnetHeader, Vec<u8>) {
@@ -25,12 +26,12 @@ fn large(flow: &Flow, flags: u8, payload: &[u8], size: u16) -> (VnetHeader, Vec<
 
 fn cut(header: &VnetHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     let cut = Cut::new(header, packet).expect("can be cut");
-    let mut out = vec![0xaa; cut.largest()];
-    let segments = (0..cut.count()).map(|index| {
-        let length = cut.write(packet, index, &mut out);
-        out[..length].to_vec()
-    });
-    segments.collect()
+    let (mut packet, mut headers) = (packet.to_vec(), vec![0xaa; packet.len()]);
+    let mut segments = cut.segments(&mut packet, &mut headers);
+    let all: Vec<_> = iter::from_fn(|| segments.next().map(|part| part.to_vec())).collect();
+    assert_eq!(all.len(), cut.count());
+    assert_eq!(all.iter().map(Vec::len).max(), Some(cut.largest()));
+    all
 }
 
 proptest! {
@@ -92,10 +93,13 @@ proptest! {
             header = VnetHeader::decode(&bytes);
         }
         if InnerHeader::parse(&packet).is_some() && let Some(cut) = Cut::new(&header, &packet) {
-            let mut out = vec![0; cut.largest()];
-            for index in 0..cut.count() {
-                prop_assert!(cut.write(&packet, index, &mut out) <= out.len());
+            let (largest, mut headers) = (cut.largest(), vec![0; packet.len()]);
+            let mut copy = packet.clone();
+            let mut segments = cut.segments(&mut copy, &mut headers);
+            for _ in 0..cut.count() {
+                prop_assert!(segments.next().is_some_and(|part| part.len() <= largest));
             }
+            prop_assert!(segments.next().is_none());
         }
         let _ = complete_checksum(&header, &mut packet);
     }

@@ -74,12 +74,12 @@ impl Worker {
         if is_too_big(packet, cut.largest(), mtu) {
             return self.refuse_large(now, packet, mtu);
         }
-        let mut segment = mem::take(&mut self.segment);
-        for index in 0..cut.count() {
-            let length = cut.write(packet, index, &mut segment);
-            self.send_data(now, slot, &segment[..length]);
+        let mut headers = mem::take(&mut self.headers);
+        let mut segments = cut.segments(packet, &mut headers);
+        while let Some(segment) = segments.next() {
+            self.send_data(now, slot, segment);
         }
-        self.segment = segment;
+        self.headers = headers;
     }
 
     /// The largest inner packet that reaches this peer.

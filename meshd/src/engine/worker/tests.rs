@@ -9,6 +9,7 @@ mod hostile;
 mod kernel_drops;
 mod keys;
 mod packets;
+mod speed;
 
 use super::*;
 use crate::engine::queue;
@@ -35,7 +36,7 @@ impl Node {
         let sockets = UdpSockets::open(0, 0, Offloads::ALL).unwrap();
         let sink = EventSink::new(sender, Arc::clone(&counters));
         let wire = Wire::new(sockets, sink, Arc::clone(&counters));
-        let tunnel = Tunnel::absent(MTU, Arc::clone(&counters));
+        let tunnel = Tunnel::absent(MTU, TunOffloads::ALL, Arc::clone(&counters));
         let worker = Worker::assemble(config, inbox, wire, tunnel, counters).unwrap();
         Self {
             worker,

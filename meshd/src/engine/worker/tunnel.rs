@@ -44,19 +44,19 @@ impl Tunnel {
             device: Some(device),
             name: name.to_owned(),
             wanted,
-            ..Self::absent(mtu, counters)
+            ..Self::absent(mtu, TunOffloads::default(), counters)
         })
     }
 
-    /// A side without an interface, which takes no packets.
-    pub(super) fn absent(mtu: u32, counters: Arc<EngineCounters>) -> Self {
+    /// A side without an interface, which takes no packets. It joins what one with `offloads` would take.
+    pub(super) fn absent(mtu: u32, offloads: TunOffloads, counters: Arc<EngineCounters>) -> Self {
         Self {
             device: None,
             name: String::new(),
             mtu,
             wanted: TunOffloads::default(),
             next_attempt: None,
-            coalescer: Coalescer::new(TunOffloads::default()),
+            coalescer: Coalescer::new(offloads),
             arena: vec![0; ARENA_BYTES],
             used: 0,
             counters,
