@@ -91,7 +91,7 @@ fn restart(lab: &Lab, node: &str, settings: &Value) {
 
 #[test]
 fn a_blocked_port_and_a_dead_peer_are_told_apart() {
-    let Some(fixture) = Fixture::running(Plan::new(3, 1).unwrap()) else {
+    let Some(fixture) = Fixture::running_shared(Plan::new(3, 1).unwrap()) else {
         return;
     };
     let lab = &fixture.lab;
@@ -138,7 +138,7 @@ fn a_blocked_port_and_a_dead_peer_are_told_apart() {
 
 #[test]
 fn faults_of_the_host_are_named_and_go_away() {
-    let Some(fixture) = Fixture::running(Plan::new(2, 1).unwrap()) else {
+    let Some(fixture) = Fixture::running_shared(Plan::new(2, 1).unwrap()) else {
         return;
     };
     let lab = &fixture.lab;
@@ -173,7 +173,7 @@ fn faults_of_the_host_are_named_and_go_away() {
 
 #[test]
 fn faults_of_the_configuration_are_named() {
-    let Some(fixture) = Fixture::running(Plan::new(2, 1).unwrap()) else {
+    let Some(fixture) = Fixture::running_shared(Plan::new(2, 1).unwrap()) else {
         return;
     };
     let lab = &fixture.lab;
@@ -214,7 +214,7 @@ fn faults_of_the_configuration_are_named() {
 
 #[test]
 fn a_discovery_server_that_is_down_is_named_and_costs_no_tunnel() {
-    let Some(fixture) = Fixture::running(Plan::new(2, 1).unwrap()) else {
+    let Some(fixture) = Fixture::running_shared(Plan::new(2, 1).unwrap()) else {
         return;
     };
     let lab = &fixture.lab;
@@ -260,7 +260,7 @@ fn strict_server(lab: &Lab) -> Server {
 
 #[test]
 fn a_clock_that_is_off_and_a_secret_of_another_cluster_are_named() {
-    let Some(fixture) = Fixture::build(Plan::new(2, 1).unwrap()) else {
+    let Some(fixture) = Fixture::build_shared(Plan::new(2, 1).unwrap()) else {
         return;
     };
     packages::provide_for_recovery().unwrap();
@@ -296,7 +296,7 @@ fn two_sites_in_one_zone_are_named() {
     let mut plan = Plan::new(3, 1).unwrap();
     // Zone c is behind a NAT; a1 and c1 are at different sites, with one label.
     plan.node_mut("c1").unwrap().settings = json!({ "node": { "zone": "a" } });
-    let Some(fixture) = Fixture::build(plan) else {
+    let Some(fixture) = Fixture::build_shared(plan) else {
         return;
     };
     let lab = &fixture.lab;
@@ -311,7 +311,7 @@ fn two_sites_in_one_zone_are_named() {
 
 #[test]
 fn nodes_of_one_site_in_one_zone_are_fine() {
-    let Some(fixture) = Fixture::running(Plan::new(2, 2).unwrap()) else {
+    let Some(fixture) = Fixture::running_shared(Plan::new(2, 2).unwrap()) else {
         return;
     };
     // Longer than it takes to name a silent member.
@@ -328,7 +328,7 @@ fn nat_on_both_sides_is_named() {
     for zone in &mut plan.zones {
         zone.nat = true;
     }
-    let Some(fixture) = Fixture::build(plan) else {
+    let Some(fixture) = Fixture::build_shared(plan) else {
         return;
     };
     let lab = &fixture.lab;
