@@ -23,7 +23,7 @@ $b mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose host
 $b mount -t tmpfs over /over; $b mkdir /over/upper /over/work
 $b mount -t overlay -o lowerdir=/host,upperdir=/over/upper,workdir=/over/work over /new
 for d in proc sys dev; do $b mount --move /$d /new/$d; done
-$b mount -t tmpfs tmp /new/tmp; $b mount -t tmpfs run /new/run
+$b mount -t tmpfs run /new/run
 $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=none job /new/mnt
 exec $b switch_root /new /bin/sh /mnt/start
 ";
