@@ -57,7 +57,7 @@ enum Kind {
 /// Runs everything with the programs in `bin_dir`; says what it does to `note`.
 ///
 /// # Errors
-/// If the lab cannot be built, or iperf3 fails.
+/// If the lab cannot be built, or iperf3 fails alone; beside a flood that is told and left out.
 pub fn run(options: &Options, bin_dir: &Path, note: &dyn Fn(&str)) -> Result<Report, LabError> {
     let lab = Lab::build(&options.name, Plan::new(3, 1)?, bin_dir)?;
     lab.start_all()?;
@@ -73,7 +73,15 @@ pub fn run(options: &Options, bin_dir: &Path, note: &dyn Fn(&str)) -> Result<Rep
                 (Kind::Udp(flooded / 2.0), "udp", flooded),
                 (Kind::Tcp, "tcp", alone),
             ] {
-                let got = beside_flood(&lab, flood, other, kind, length)?;
+                let got = match beside_flood(&lab, flood, other, kind, length) {
+                    Ok(got) => got,
+                    Err(error) => {
+                        note(&format!(
+                            "round {round}, {place}, {name} beside the flood: {error}"
+                        ));
+                        continue;
+                    }
+                };
                 report.cases.push(Case {
                     round,
                     place: place.to_owned(),
@@ -166,13 +174,13 @@ impl Outcome {
             Some(end["sum"]["bits_per_second"].as_f64()? * (1.0 - lost / 100.0))
         };
         let rate = received.as_f64().or_else(of_udp);
-        rate.ok_or_else(|| LabError::Unusable("iperf3 tells no rate".to_owned()))
+        rate.ok_or_else(|| LabError::Unusable(format!("iperf3 tells no rate: {}", self.0["error"])))
     }
 }
 
 fn client(entry: &Entry, to: Ipv4Addr, port: u16, kind: Kind, length: Duration) -> Command {
     // The server may not listen yet.
-    let script = r#"for try in 1 2 3 4 5 6 7 8 9 10; do
+    let script = r#"for try in $(seq 50); do
         out=$(iperf3 "$@") && break; sleep 0.2; done; printf '%s' "$out""#;
     let mut command = entry.command("sh");
     command.args([
