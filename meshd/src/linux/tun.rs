@@ -21,9 +21,10 @@ pub use vnet_header::{SegmentKind, VNET_HEADER_BYTES, VnetHeader};
 const DEVICE: &str = "/dev/net/tun";
 /// Longest interface name, in bytes (`IFNAMSIZ` without the terminator).
 pub const MAX_NAME_LEN: usize = libc::IFNAMSIZ - 1;
-/// Packets the kernel keeps for the reader; its own default of 500 loses bursts at full rate, and 2,000 are
-/// lost where a program that sends has the processor for 15 ms.
-const QUEUE_PACKETS: u32 = 4000;
+/// Packets the kernel keeps for the reader; its own default of 500 loses bursts at full rate, 2,000 are lost
+/// where a program that sends has the processor for 15 ms, and 4,000 where a virtual machine's host takes it
+/// away for 50 ms.
+const QUEUE_PACKETS: u32 = 8000;
 /// Of `linux/sockios.h`.
 const SIOCSIFTXQLEN: libc::Ioctl = 0x8943;
 /// `TUNSETIFF` of `linux/if_tun.h`.
