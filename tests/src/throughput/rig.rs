@@ -57,7 +57,7 @@ impl Rig {
                  ip link set eth0 up\n"
             ))?;
             if plain_link {
-                end.script("ethtool -K eth0 tso off gso off gro off >&2")?;
+                end.script("ethtool -K eth0 tso off gso off gro off tx-udp-segmentation off >&2")?;
             }
         }
         // One for each address: from a socket without one, answers leave with whatever the routes prefer.
