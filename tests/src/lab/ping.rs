@@ -21,7 +21,7 @@ pub type Marker = [u8; 16];
 /// Pings that run at the same time.
 const PARALLEL: usize = 24;
 /// The same where to start so many programs takes the machine seconds.
-const PARALLEL_IF_SLOW: usize = 4;
+const PARALLEL_IF_SLOW: usize = 8;
 
 /// One ping to run.
 #[derive(Debug, Clone)]
@@ -74,7 +74,8 @@ impl<'a> Ping<'a> {
     /// If ping cannot be run; no answer is not an error.
     pub fn run(&self) -> Result<Score, LabError> {
         let what = format!("ping {} from {}", self.to, self.from.name());
-        let mut command = self.command();
+        // Once anything was answered, ping waits for the others no longer than this, whatever `-W` says.
+        let mut command = self.command(self.interval * super::wait::slowness());
         let patience = 2 * super::wait::slowness();
         command.args(["-q", "-c", &self.count.to_string()]);
         command.args(["-W", &patience.to_string()]);
@@ -94,10 +95,9 @@ impl<'a> Ping<'a> {
         })
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, interval: Duration) -> Command {
         let mut command = self.from.command("ping");
-        let interval = self.interval.as_secs_f64().to_string();
-        command.args(["-n", "-i", &interval]);
+        command.args(["-n", "-i", &interval.as_secs_f64().to_string()]);
         if let Some(marker) = self.marker {
             let hex: String = marker.iter().map(|byte| format!("{byte:02x}")).collect();
             command.args(["-p", &hex]);
@@ -150,7 +150,7 @@ impl Stream {
     pub fn start(ping: &Ping<'_>) -> Result<Self, LabError> {
         let what = format!("{} -> {}", ping.from.name(), ping.to);
         let output = tempfile::tempfile().map_err(LabError::io("make a temporary file"))?;
-        let mut command = ping.command();
+        let mut command = ping.command(ping.interval);
         let to_file = output
             .try_clone()
             .map_err(LabError::io("use a temporary file"))?;

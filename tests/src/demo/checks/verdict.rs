@@ -7,6 +7,9 @@ use crate::lab::capture::Frames;
 use crate::lab::packet::{Packet, Transport};
 use crate::lab::ping::{Ping, run_all};
 
+/// So many of the pairs that fail are named.
+const NAMED: usize = 8;
+
 /// A broken promise.
 pub(crate) fn broken<T>(what: impl Into<String>) -> Result<T, CheckError> {
     Err(CheckError::Broken(what.into()))
@@ -29,17 +32,19 @@ pub(crate) fn all_answered(pings: &[Ping<'_>]) -> Outcome {
             Err(error) => failed.push(error.to_string()),
         }
     }
-    match failed.first() {
-        None => Ok(format!(
+    if failed.is_empty() {
+        return Ok(format!(
             "{} pairs, {answers} of {answers} pings answered",
             pings.len()
-        )),
-        Some(first) => broken(format!(
-            "{} of {} pairs fail: {first}",
-            failed.len(),
-            pings.len()
-        )),
+        ));
     }
+    let count = failed.len();
+    failed.truncate(NAMED);
+    broken(format!(
+        "{count} of {} pairs fail: {}",
+        pings.len(),
+        failed.join(", ")
+    ))
 }
 
 /// Only WireGuard, STUN, discovery and the links' own housekeeping may be in `frames`, and never the
