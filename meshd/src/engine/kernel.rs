@@ -233,6 +233,10 @@ impl KernelWorker {
             let received = self.stun.as_ref().and_then(StunSocket::receive);
             let Some((path, bytes)) = received else { break };
             if !bytes.is_empty() {
+                let path = match path.local {
+                    Some(_) => path,
+                    None => self.path_to(path.remote),
+                };
                 self.sink.offer(EngineEvent::Datagram { path, bytes });
             }
         }
@@ -316,8 +320,8 @@ fn wait_on(inbox: &Inbox, probes: &ProbeSocket, stun: Option<&StunSocket>) -> io
     let event = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
     epoll.add(inbox, event())?;
     epoll.add(probes, event())?;
-    if let Some(stun) = stun {
-        epoll.add(stun, event())?;
+    for socket in stun.iter().flat_map(|stun| stun.descriptors()) {
+        epoll.add(socket, event())?;
     }
     Ok(epoll)
 }

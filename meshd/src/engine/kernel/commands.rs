@@ -62,10 +62,11 @@ impl KernelWorker {
                 peer, path, packet, ..
             } => self.send(now, &peer, path, &packet),
             EngineCommand::SendDatagram { path, bytes } => {
-                let sent = self
-                    .stun
-                    .as_ref()
-                    .map(|stun| stun.send(path.remote, &bytes));
+                let remote = path.remote;
+                // IPv4 leaves the address to the kernel.
+                let local = || self.path_to(remote).local.filter(|_| remote.is_ipv6());
+                let sent = self.stun.as_ref();
+                let sent = sent.map(|stun| stun.send(remote, local(), &bytes));
                 if !matches!(sent, Some(Ok(()))) {
                     count(&self.counters.drop_send_error);
                 }

@@ -1,11 +1,13 @@
-//! STUN on the WireGuard port, which the kernel holds: a raw socket that sees only STUN, by a packet
-//! filter. IPv4 only. Needs `CAP_NET_RAW`; without it the node has no reflexive candidates of its own.
+//! STUN and candidate probes on the WireGuard port, which the kernel holds: raw sockets that see only what has the
+//! form of STUN, by a packet filter. They need `CAP_NET_RAW`; without it the node has no reflexive candidates of
+//! its own, and asks other paths inside the tunnel.
 
 use std::io::{self, Read as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use meshd_core::data_plane::PathId;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{SockaddrIn6, recvfrom, setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// The magic cookie of RFC 8489.
@@ -13,61 +15,127 @@ const COOKIE: u32 = 0x2112_a442;
 /// Answers are shorter.
 const MAX_BYTES: usize = 2048;
 const UDP_HEADER_BYTES: usize = 8;
+const UDP: u8 = 17;
 
-/// The socket.
+/// The sockets.
 #[derive(Debug)]
 pub(super) struct StunSocket {
-    socket: Socket,
+    v4: Socket,
+    /// None where the host has no IPv6.
+    v6: Option<Socket>,
     port: u16,
 }
 
 impl StunSocket {
-    /// A socket beside the kernel's on `port`; what it sends has the `mark`.
+    /// Sockets beside the kernel's on `port`; what they send has the `mark`.
     pub(super) fn open(port: u16, mark: u32) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))?;
-        socket.attach_filter(&filter(port))?;
-        socket.set_nonblocking(true)?;
-        if mark != 0 {
-            setsockopt(&socket, sockopt::Mark, &mark)?;
-        }
-        Ok(Self { socket, port })
+        Ok(Self {
+            v4: open(Domain::IPV4, &filter_v4(port), mark)?,
+            v6: open(Domain::IPV6, &filter_v6(port), mark).ok(),
+            port,
+        })
     }
 
-    /// Sends a datagram from the WireGuard port.
-    pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let SocketAddr::V4(to) = to else {
-            return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
-        };
-        let length = u16::try_from(UDP_HEADER_BYTES + bytes.len()).map_err(io::Error::other)?;
-        let mut packet = Vec::with_capacity(usize::from(length));
-        for field in [self.port, to.port(), length, 0] {
-            packet.extend_from_slice(&field.to_be_bytes());
+    /// Sends a datagram from the WireGuard port. `local` is the address it leaves from.
+    pub(super) fn send(
+        &self,
+        to: SocketAddr,
+        local: Option<IpAddr>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let mut packet = datagram(self.port, to.port(), bytes)?;
+        // The port is no address of a raw socket.
+        match (to, local) {
+            // Without a checksum, which IPv4 permits (RFC 768).
+            (SocketAddr::V4(to), _) => self
+                .v4
+                .send_to(&packet, &SocketAddrV4::new(*to.ip(), 0).into())
+                .map(|_| ()),
+            (SocketAddr::V6(to), Some(IpAddr::V6(local))) => {
+                let sum = checksum(local, *to.ip(), &packet);
+                packet[6..UDP_HEADER_BYTES].copy_from_slice(&sum.to_be_bytes());
+                let socket = self.v6.as_ref().ok_or_else(no_such_family)?;
+                let to = SocketAddrV6::new(*to.ip(), 0, 0, to.scope_id());
+                socket.send_to(&packet, &to.into()).map(|_| ())
+            }
+            (SocketAddr::V6(_), _) => Err(no_such_family()),
         }
-        packet.extend_from_slice(bytes);
-        self.socket
-            .send_to(&packet, &SocketAddrV4::new(*to.ip(), 0).into())
-            .map(|_| ())
     }
 
-    /// The next datagram and its path.
+    /// The next datagram, the address it came to if that is known, and where from. Without bytes if it was not
+    /// what the filter should let through.
     pub(super) fn receive(&self) -> Option<(PathId, Vec<u8>)> {
-        let mut buffer = [0; MAX_BYTES];
-        let length = (&self.socket).read(&mut buffer).ok()?;
-        Some(decode(&buffer[..length]).unwrap_or_else(|| {
+        let nothing = || {
             let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
             (PathId::to(nowhere), Vec::new())
-        }))
+        };
+        let mut buffer = [0; MAX_BYTES];
+        if let Ok(length) = (&self.v4).read(&mut buffer) {
+            return Some(decode_v4(&buffer[..length]).unwrap_or_else(nothing));
+        }
+        let socket = self.v6.as_ref()?.as_raw_fd();
+        let (length, from) = recvfrom::<SockaddrIn6>(socket, &mut buffer).ok()?;
+        let decoded = from.and_then(|from| decode_v6(from.into(), &buffer[..length]));
+        Some(decoded.unwrap_or_else(nothing))
+    }
+
+    /// All sockets, to be waited for.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let v6 = self.v6.as_ref().map(AsFd::as_fd);
+        std::iter::once(self.v4.as_fd()).chain(v6)
     }
 }
 
-impl std::os::fd::AsFd for StunSocket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
+fn open(domain: Domain, filter: &[SockFilter], mark: u32) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::UDP))?;
+    socket.attach_filter(filter)?;
+    socket.set_nonblocking(true)?;
+    if mark != 0 {
+        setsockopt(&socket, sockopt::Mark, &mark)?;
+    }
+    Ok(socket)
+}
+
+fn no_such_family() -> io::Error {
+    io::Error::from_raw_os_error(libc::EAFNOSUPPORT)
+}
+
+/// UDP header and payload.
+fn datagram(from: u16, to: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u16::try_from(UDP_HEADER_BYTES + bytes.len()).map_err(io::Error::other)?;
+    let mut packet = Vec::with_capacity(usize::from(length));
+    for field in [from, to, length, 0] {
+        packet.extend_from_slice(&field.to_be_bytes());
+    }
+    packet.extend_from_slice(bytes);
+    Ok(packet)
+}
+
+/// The checksum of a UDP datagram over IPv6 (RFC 8200 section 8.1); its own field is zero.
+fn checksum(from: Ipv6Addr, to: Ipv6Addr, packet: &[u8]) -> u16 {
+    let words = |bytes: &[u8]| -> u64 {
+        let word = |pair: &[u8]| {
+            let [high, low] = [pair[0], pair.get(1).copied().unwrap_or_default()];
+            u64::from(u16::from_be_bytes([high, low]))
+        };
+        bytes.chunks(2).map(word).sum()
+    };
+    let mut sum = words(&from.octets())
+        + words(&to.octets())
+        + u64::from(UDP)
+        + packet.len() as u64
+        + words(packet);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    match !(sum as u16) {
+        0 => 0xffff,
+        sum => sum,
     }
 }
 
 /// Takes an IPv4 packet apart.
-fn decode(packet: &[u8]) -> Option<(PathId, Vec<u8>)> {
+fn decode_v4(packet: &[u8]) -> Option<(PathId, Vec<u8>)> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
     let address = |at: usize| {
         let octets: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
@@ -81,29 +149,51 @@ fn decode(packet: &[u8]) -> Option<(PathId, Vec<u8>)> {
     Some((path, packet.get(header + UDP_HEADER_BYTES..)?.to_vec()))
 }
 
+/// Takes a UDP datagram apart; the kernel keeps the header of IPv6.
+fn decode_v6(from: SocketAddrV6, packet: &[u8]) -> Option<(PathId, Vec<u8>)> {
+    let port = u16::from_be_bytes(packet.get(..2)?.try_into().ok()?);
+    let remote = SocketAddr::new(IpAddr::V6(*from.ip()), port);
+    let bytes = packet.get(UDP_HEADER_BYTES..)?.to_vec();
+    Some((PathId::to(remote), bytes))
+}
+
 /// Classic BPF: destination port `port` and the cookie in its place, whatever the IP header's length.
-fn filter(port: u16) -> [SockFilter; 7] {
-    let code = |code: u32| code as u16;
+fn filter_v4(port: u16) -> [SockFilter; 7] {
+    let [load_header, load_half, load_word, equals, give] = CODES;
     [
-        SockFilter::new(code(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH), 0, 0, 0),
-        SockFilter::new(code(libc::BPF_LD | libc::BPF_H | libc::BPF_IND), 0, 0, 2),
-        SockFilter::new(
-            code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
-            0,
-            3,
-            u32::from(port),
-        ),
-        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_IND), 0, 0, 12),
-        SockFilter::new(
-            code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
-            0,
-            1,
-            COOKIE,
-        ),
-        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
-        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
+        SockFilter::new(load_header, 0, 0, 0),
+        SockFilter::new(load_half | INDIRECT, 0, 0, 2),
+        SockFilter::new(equals, 0, 3, u32::from(port)),
+        SockFilter::new(load_word | INDIRECT, 0, 0, 12),
+        SockFilter::new(equals, 0, 1, COOKIE),
+        SockFilter::new(give, 0, 0, u32::MAX),
+        SockFilter::new(give, 0, 0, 0),
     ]
 }
+
+/// The same where the packet begins with the UDP header.
+fn filter_v6(port: u16) -> [SockFilter; 6] {
+    let [_, load_half, load_word, equals, give] = CODES;
+    [
+        SockFilter::new(load_half | ABSOLUTE, 0, 0, 2),
+        SockFilter::new(equals, 0, 3, u32::from(port)),
+        SockFilter::new(load_word | ABSOLUTE, 0, 0, 12),
+        SockFilter::new(equals, 0, 1, COOKIE),
+        SockFilter::new(give, 0, 0, u32::MAX),
+        SockFilter::new(give, 0, 0, 0),
+    ]
+}
+
+/// Load the length of the IPv4 header, load two bytes, load four, compare, let through so many bytes.
+const CODES: [u16; 5] = [
+    (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16,
+    (libc::BPF_LD | libc::BPF_H) as u16,
+    (libc::BPF_LD | libc::BPF_W) as u16,
+    (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+    (libc::BPF_RET | libc::BPF_K) as u16,
+];
+const INDIRECT: u16 = libc::BPF_IND as u16;
+const ABSOLUTE: u16 = libc::BPF_ABS as u16;
 
 #[cfg(test)]
 mod tests {
@@ -115,9 +205,61 @@ mod tests {
         packet.extend_from_slice(&[0; 11]);
         packet.extend_from_slice(&[192, 0, 2, 1, 198, 51, 100, 2, 0, 0, 0, 0]);
         packet.extend_from_slice(&[0x0d, 0x96, 0xca, 0x80, 0, 10, 0, 0, 7, 8]);
-        let (path, bytes) = decode(&packet).unwrap();
+        let (path, bytes) = decode_v4(&packet).unwrap();
         assert_eq!(path.to_string(), "198.51.100.2 -> 192.0.2.1:3478");
         assert_eq!(bytes, [7, 8]);
-        assert!(decode(&packet[..20]).is_none());
+        assert!(decode_v4(&packet[..20]).is_none());
+    }
+
+    /// The sum over all words of what arrives, its checksum included, is 0xffff (RFC 1071).
+    #[test]
+    fn a_receiver_finds_the_checksum_right() {
+        let [from, to] = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        for payload in [&[][..], &[1], &[1, 2, 3, 4, 5], &[0xff; 144]] {
+            let mut packet = datagram(51840, 3478, payload).unwrap();
+            let sum = checksum(from, to, &packet);
+            packet[6..8].copy_from_slice(&sum.to_be_bytes());
+            assert_eq!(checksum(from, to, &packet), 0xffff, "{payload:?}");
+        }
+    }
+
+    /// Through the kernel, which refuses a wrong checksum, to an ordinary socket; and back through the filter.
+    #[test]
+    fn datagrams_pass_over_both_families() {
+        let Ok(sockets) = StunSocket::open(0, 0) else {
+            println!("SKIPPED: raw sockets need CAP_NET_RAW");
+            return;
+        };
+        for local in ["127.0.0.1", "::1"].map(|text| text.parse::<IpAddr>().unwrap()) {
+            let Ok(far) = std::net::UdpSocket::bind((local, 0)) else {
+                println!("SKIPPED: the host has no {local}");
+                continue;
+            };
+            let near = std::net::UdpSocket::bind((local, 0)).unwrap();
+            let port = near.local_addr().unwrap().port();
+            let sockets = StunSocket::open(port, 0).unwrap_or_else(|_| panic!("{sockets:?}"));
+            let mut bytes = vec![0, 1, 0, 0];
+            bytes.extend_from_slice(&COOKIE.to_be_bytes());
+            bytes.extend_from_slice(&[7; 12]);
+            let to = far.local_addr().unwrap();
+            sockets.send(to, Some(local), &bytes).unwrap();
+            let mut buffer = [0; 64];
+            let (length, from) = far.recv_from(&mut buffer).unwrap();
+            assert_eq!(buffer[..length], bytes);
+            assert_eq!(from.port(), port);
+
+            far.send_to(b"this is not STUN, as all can see", from)
+                .unwrap();
+            far.send_to(&bytes, from).unwrap();
+            let start = std::time::Instant::now();
+            let (path, got) = loop {
+                if let Some(got) = sockets.receive() {
+                    break got;
+                }
+                assert!(start.elapsed().as_secs() < 10, "nothing came over {local}");
+                std::thread::yield_now();
+            };
+            assert_eq!((path.remote, got), (to, bytes));
+        }
     }
 }
