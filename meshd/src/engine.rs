@@ -71,6 +71,11 @@ use queue::{Message, MessageSender};
 use uapi::UapiServer;
 use worker::Worker;
 
+/// Datagrams that are not WireGuard, handed to the core in one second.
+const FOREIGN_PER_SECOND: u32 = 4000;
+/// Largest foreign datagram worth handing over: no STUN or mesh message is larger.
+const MAX_FOREIGN_BYTES: usize = 2048;
+
 /// Where wg(8) finds the engine of `interface`.
 #[must_use]
 pub fn wg_socket(interface: &str) -> PathBuf {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod candidate;
+pub mod candidate_probe;
 pub mod control;
 pub mod derive;
 pub mod discovery;

@@ -106,6 +106,8 @@ pub enum EngineCommand {
         /// Where and when; never empty.
         copies: Vec<HandshakeCopy>,
     },
+    /// The far end answers, but not in the tunnel: a handshake that follows may throw the session away.
+    SessionLost(WgPublicKey),
     /// Sends data and keepalives of the peer on this path from now on.
     SetPath {
         /// Whose.

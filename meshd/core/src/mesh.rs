@@ -1,9 +1,9 @@
-//! `Mesh`: joins the decisions. See the crate documentation for the loop around it. What belongs to one
-//! matter (membership, publishing, peers, …) is in a file of its own below; this one has the state, the
-//! inputs and the timers.
+//! `Mesh`: joins the decisions. See the crate documentation for the loop around it. What belongs to one matter
+//! (membership, publishing, peers, …) is in a file below; this one has the state, the inputs and the timers.
 
 mod budget;
 mod bypass;
+mod candidate_probes;
 mod connecting;
 mod effort;
 mod engine_events;
@@ -67,6 +67,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use self::budget::Budgets;
+use self::candidate_probes::CandidateProbes;
 use self::host::Host;
 use self::key_change::KeyChange;
 use self::membership::Membership;
@@ -129,6 +130,7 @@ pub struct Mesh {
     reporter: Reporter,
     reflexive: Reflexive,
     pings: Pings,
+    candidate_probes: CandidateProbes,
     native: NativeChecks,
     clocks: Clocks,
     /// Peers by WireGuard key: members across a boundary, members on their way out, external ones.
@@ -187,6 +189,7 @@ impl Mesh {
             reporter: Reporter::new(start.cache.report_sequence),
             reflexive: Reflexive::default(),
             pings: Pings::default(),
+            candidate_probes: CandidateProbes::new(start.seed),
             native: NativeChecks::default(),
             clocks: Clocks::default(),
             peers: BTreeMap::new(),

@@ -69,6 +69,8 @@ pub const PROBE_FULL_RATE_PEERS: usize = 200;
 pub const PROBES_PER_SECOND: usize = 100;
 /// Answers to pings per peer and second: more is not a measurement but a flood.
 pub const PONGS_PER_SECOND: u32 = 200;
+/// The same to pings outside the tunnel, which are rare.
+pub const CANDIDATE_ANSWERS_PER_SECOND: u32 = 50;
 /// Silence after which a peer is down, at the full probe rate.
 pub const DOWN_AFTER: Duration = Duration::from_secs(5);
 /// A peer that is heard but does not answer pings: its path works in one direction only. Longer than
@@ -108,10 +110,24 @@ pub const RACE: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(200),
 ];
+/// So long into the race a node whose engine goes where packets come from asks other paths outside the tunnel only.
+/// Then the far end may be one that does not answer there, and packets are sent after the questions.
+pub const RACE_BLIND: Duration = Duration::from_millis(500);
 /// Between pings on the path in use during the race: it keeps the traffic if one is answered.
 pub const RACE_IN_USE: Duration = Duration::from_millis(20);
 /// Least time the path in use has to answer after another one did. Data goes out twice meanwhile.
 pub const RACE_GRACE: Duration = Duration::from_millis(60);
+/// The same for an engine that goes where packets come from, which tells of silence later.
+pub const RACE_GRACE_ROAMING: Duration = Duration::from_millis(30);
+/// Between two sessions to one peer that are given up because only probes outside the tunnel are answered.
+pub const GIVE_UP_GAP: Duration = Duration::from_secs(60);
+/// Least time between two times that an engine which goes where packets come from is left there; doubled each time,
+/// so often at most.
+pub const FOLLOW_GAP: Duration = Duration::from_secs(1);
+/// See [`FOLLOW_GAP`].
+pub const FOLLOW_DOUBLINGS: u32 = 4;
+/// Without any for this long, the next one is the first again.
+pub const FOLLOW_FORGET: Duration = Duration::from_secs(60);
 /// Bounds of the time without any answer, two probe timeouts, after which the session itself is
 /// suspected to be lost.
 pub const LOST_AFTER: (Duration, Duration) =

@@ -30,7 +30,8 @@ use tokio::sync::mpsc::Sender;
 use super::counters::{EngineCounters, count};
 use super::events::EventSink;
 use super::queue::Inbox;
-use super::{EngineConfig, EngineError, io_error};
+use super::rate::PerSecond;
+use super::{EngineConfig, EngineError, FOREIGN_PER_SECOND, MAX_FOREIGN_BYTES, io_error};
 use device::{check_port, remove_predecessor};
 pub use device::{kernel_available, kernel_device, remove_kernel_device};
 use netlink::WgNetlink;
@@ -75,6 +76,7 @@ pub(super) struct KernelWorker {
     peers: BTreeMap<WgPublicKey, KernelPeer>,
     addresses: BTreeMap<Ipv6Addr, WgPublicKey>,
     pending: Pending,
+    foreign: PerSecond,
     counters: Arc<EngineCounters>,
     /// Peers of a device that was adopted, until the core has set them.
     left: BTreeMap<WgPublicKey, PeerReading>,
@@ -125,6 +127,7 @@ impl KernelWorker {
             peers: BTreeMap::new(),
             addresses: BTreeMap::new(),
             pending: Pending::new(now),
+            foreign: PerSecond::new(FOREIGN_PER_SECOND),
             counters,
             left,
             patient_until: now + PATIENCE_WITH_STRANGERS,
@@ -229,10 +232,22 @@ impl KernelWorker {
                 });
             }
         }
-        for _ in 0..RECEIVES {
-            let received = self.stun.as_ref().and_then(StunSocket::receive);
-            let Some((path, bytes)) = received else { break };
-            if !bytes.is_empty() {
+        self.receive_datagrams();
+    }
+
+    /// Anybody can send these, so they are bounded before anything is done for one.
+    fn receive_datagrams(&mut self) {
+        for family in [StunSocket::receive_v4, StunSocket::receive_v6] {
+            for _ in 0..RECEIVES {
+                let received = self.stun.as_ref().and_then(family);
+                let Some(datagram) = received else { break };
+                let Some((path, bytes)) = datagram else {
+                    continue;
+                };
+                if bytes.len() > MAX_FOREIGN_BYTES || !self.foreign.pass(Instant::now()) {
+                    count(&self.counters.drop_datagram_bound);
+                    continue;
+                }
                 let path = match path.local {
                     Some(_) => path,
                     None => self.path_to(path.remote),

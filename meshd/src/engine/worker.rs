@@ -37,7 +37,7 @@ use super::sessions::DeviceKeys;
 use super::silence::SilenceWatch;
 use super::sockets::{UdpFamily, UdpSockets};
 use super::wall_clock::WallClock;
-use super::{EngineConfig, EngineError, io_error};
+use super::{EngineConfig, EngineError, FOREIGN_PER_SECOND, io_error};
 use crate::linux::tun::TunOffloads;
 use tunnel::Tunnel;
 use wire::Wire;
@@ -48,8 +48,6 @@ const BATCH: usize = 64;
 const RECEIVES: usize = 4;
 /// Commands taken in one turn.
 const MESSAGE_BATCH: usize = 1024;
-/// Datagrams that are not WireGuard, handed to the core in one second.
-const FOREIGN_PER_SECOND: u32 = 4000;
 /// Answers to packets that are too large for a path, in one second.
 const TOO_BIG_PER_SECOND: u32 = 200;
 /// Room for the largest packet with WireGuard's overhead.

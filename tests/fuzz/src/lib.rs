@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 use ipnet::IpNet;
+use mesh_proto::candidate_probe::{CandidateProbeKeys, is_candidate_probe};
 use mesh_proto::discovery::WatchEvent;
 use mesh_proto::envelope::Contents;
 use mesh_proto::envelope_fragment::EnvelopeFragment;
@@ -24,9 +25,10 @@ use meshd_core::persistent::PersistentState;
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target by the name of its folder in the corpus.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("backup", backup),
     ("caller", caller),
+    ("candidate_probe", candidate_probe),
     ("coalesce", coalesce),
     ("config", config),
     ("datagram", datagram),
@@ -205,6 +207,18 @@ pub fn stun(bytes: &[u8]) -> bool {
         assert_eq!(decode_response(&encode_response(id, mapped)), response);
     }
     request.is_some() || response.is_some()
+}
+
+/// A probe outside the tunnel, sealed by the far end or not.
+pub fn candidate_probe(bytes: &[u8]) -> bool {
+    let [own, peer] = [2, 1].map(|seed| WgPrivateKey::from_bytes([seed; 32]));
+    let keys = CandidateProbeKeys::derive(&own, &peer.public_key(), None);
+    let Some(payload) = keys.open(bytes) else {
+        return false;
+    };
+    assert!(is_candidate_probe(bytes) && is_stun(bytes));
+    assert!(decode_request(bytes).is_none() && decode_response(bytes).is_none());
+    Probe::decode(&payload).is_some()
 }
 
 /// A packet from inside the tunnel that may be a probe or a piece of an envelope.

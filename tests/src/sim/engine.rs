@@ -120,6 +120,7 @@ impl Engine {
             }
             EngineCommand::SetPrivateKey(key) => self.set_private_key(key.public_key()),
             EngineCommand::Handshake { peer, copies } => self.handshake(peer, &copies, tick),
+            EngineCommand::SessionLost(key) => self.session_lost(&key, tick.now),
             EngineCommand::SetPath { peer, path } => {
                 if let Some(known) = self.checked(peer, path, "moved to") {
                     known.path = Some(path);

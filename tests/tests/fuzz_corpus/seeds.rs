@@ -4,6 +4,7 @@
 use std::net::Ipv6Addr;
 
 use mesh_proto::candidate::{Candidate, CandidateKind};
+use mesh_proto::candidate_probe::{CANDIDATE_PROBE_RANDOM, CandidateProbeKeys};
 use mesh_proto::control::PeerState;
 use mesh_proto::discovery::{EncodedEnvelope, MemberLine, Revision, WatchEvent};
 use mesh_proto::envelope::Contents;
@@ -15,7 +16,7 @@ use mesh_proto::request_auth::SignedRequest;
 use mesh_proto::stun::{TransactionId, encode_request, encode_response};
 use mesh_proto::{
     AdminKey, ClusterSecret, Envelope, EnvelopeKind, IdentityKey, MemberId, MeshId, Record, Report,
-    Sequence, ServerId, StateId, WgPublicKey,
+    Sequence, ServerId, StateId, WgPrivateKey, WgPublicKey,
 };
 use meshd_core::persistent::{PersistentMember, PersistentState};
 
@@ -37,6 +38,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
     let mut seeds = sealed();
     seeds.extend(plaintexts());
     seeds.extend(packets());
+    seeds.extend(candidate_probes());
     seeds.extend(fragments());
     seeds.extend(offloads());
     seeds.extend(texts());
@@ -155,9 +157,8 @@ fn fragments() -> Vec<Seed> {
     ]
 }
 
-fn packets() -> Vec<Seed> {
-    let id = TransactionId([7; 12]);
-    let probe = Probe {
+fn question() -> Probe {
+    Probe {
         kind: ProbeKind::Ping,
         path: 3,
         id: 99,
@@ -165,7 +166,26 @@ fn packets() -> Vec<Seed> {
         own_sequence: Sequence(7),
         held_sequence: Sequence(0),
         flags: mesh_proto::probe::ProbeFlags::default(),
-    };
+    }
+}
+
+fn candidate_probes() -> Vec<Seed> {
+    let [far, near] = [1, 2].map(|seed| WgPrivateKey::from_bytes([seed; 32]));
+    let sealed = CandidateProbeKeys::derive(&far, &near.public_key(), None)
+        .seal(&question().encode(), [7; CANDIDATE_PROBE_RANDOM]);
+    let mut other = sealed.clone();
+    other[80] ^= 1;
+    let short = sealed[..sealed.len() - 4].to_vec();
+    vec![
+        ("candidate_probe", "ok-sealed", sealed),
+        ("candidate_probe", "bad-byte", other),
+        ("candidate_probe", "bad-length", short),
+    ]
+}
+
+fn packets() -> Vec<Seed> {
+    let id = TransactionId([7; 12]);
+    let probe = question();
     let here = Ipv6Addr::LOCALHOST;
     let mapped = |text: &str| text.parse().expect("an address");
     let mut overlong = encode_response(id, mapped("203.0.113.7:1"));

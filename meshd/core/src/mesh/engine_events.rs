@@ -25,15 +25,7 @@ impl Mesh {
                 path,
                 payload,
             } => self.probe_received(peer, path, &payload, now),
-            EngineEvent::Datagram { path, bytes } => {
-                let changed =
-                    self.reflexive
-                        .answered(path.remote, &bytes, now.instant, &mut self.rng);
-                self.arm_stun();
-                if changed {
-                    self.mark_dirty(now.instant);
-                }
-            }
+            EngineEvent::Datagram { path, bytes } => self.datagram_received(path, &bytes, now),
             EngineEvent::SendFailed { peer, path, error } => match peer {
                 Some(peer) => {
                     self.with_peer(peer, now, |peer, scene| {
@@ -72,6 +64,20 @@ impl Mesh {
             }
             EngineEvent::InterfaceRecreated => self.interface_recreated(now),
             EngineEvent::InterfaceHealed(what) => self.interface_healed(&what, now),
+        }
+    }
+
+    /// A candidate probe, or the answer of a STUN server.
+    fn datagram_received(&mut self, path: PathId, bytes: &[u8], now: Now) {
+        if self.candidate_probe(path, bytes, now) {
+            return;
+        }
+        let changed = self
+            .reflexive
+            .answered(path.remote, bytes, now.instant, &mut self.rng);
+        self.arm_stun();
+        if changed {
+            self.mark_dirty(now.instant);
         }
     }
 

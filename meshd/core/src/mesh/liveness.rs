@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::timing::{
-    ASKED_BEFORE_DOWN, DOWN_AFTER, IDLE_AFTER, ONE_WAY_AFTER, PONGS_PER_SECOND,
-    PROBE_FULL_RATE_PEERS, PROBE_INTERVAL, PROBES_PER_SECOND,
+    ASKED_BEFORE_DOWN, CANDIDATE_ANSWERS_PER_SECOND, DOWN_AFTER, IDLE_AFTER, ONE_WAY_AFTER,
+    PONGS_PER_SECOND, PROBE_FULL_RATE_PEERS, PROBE_INTERVAL, PROBES_PER_SECOND,
 };
 
 /// Interval between pings to one peer, so that all of them together stay in the budget.
@@ -21,23 +21,32 @@ pub(super) fn rarity(peers: usize) -> u32 {
     u32::try_from(peers.div_ceil(PROBE_FULL_RATE_PEERS).max(1)).unwrap_or(u32::MAX)
 }
 
+fn may_answer((since, count): &mut (Option<Instant>, u32), per_second: u32, now: Instant) -> bool {
+    if since.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
+        (*since, *count) = (Some(now), 0);
+    }
+    *count = count.saturating_add(1);
+    *count <= per_second
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Liveness {
     last_receive: Option<Instant>,
     last_answer: Option<Instant>,
     last_data: Option<Instant>,
     pongs: (Option<Instant>, u32),
+    pongs_outside: (Option<Instant>, u32),
 }
 
 impl Liveness {
     /// True if a ping of the far end may be answered.
     pub(super) fn may_answer(&mut self, now: Instant) -> bool {
-        let (since, count) = &mut self.pongs;
-        if since.is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
-            (*since, *count) = (Some(now), 0);
-        }
-        *count += 1;
-        *count <= PONGS_PER_SECOND
+        may_answer(&mut self.pongs, PONGS_PER_SECOND, now)
+    }
+
+    /// The same of one that came outside the tunnel: those can be sent again by anybody.
+    pub(super) fn may_answer_outside(&mut self, now: Instant) -> bool {
+        may_answer(&mut self.pongs_outside, CANDIDATE_ANSWERS_PER_SECOND, now)
     }
 
     /// Something authenticated came at `at`.

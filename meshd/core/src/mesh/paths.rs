@@ -130,10 +130,15 @@ impl Paths {
         (self.find(arrival)).unwrap_or_else(|| self.sources.learned(arrival))
     }
 
+    /// A number that no ping has had.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.next_ping += 1;
+        self.next_ping
+    }
+
     /// The number of a ping that leaves by `path` now.
     pub(super) fn ping(&mut self, path: &PathId, now: Instant) -> u64 {
-        self.next_ping += 1;
-        let id = self.next_ping;
+        let id = self.number();
         if let Some(facts) = self.facts_mut(path) {
             facts.pinged(id, now);
         }

@@ -9,6 +9,7 @@ use mesh_proto::probe::{Probe, ProbeFlags, ProbeKind};
 use mesh_proto::{MemberId, Sequence, WgPublicKey};
 
 use super::bypass::Bypass;
+use super::candidate_probes::PairSeal;
 use super::connecting::Dial;
 use super::effort::Effort;
 use super::liveness::Liveness;
@@ -85,6 +86,10 @@ pub(super) struct Peer {
     pub(super) verified: Option<Instant>,
     /// Where an initiation came from that was refused, and when.
     pub(super) refused_from: Option<(PathId, Instant)>,
+    /// Last time its session was given up.
+    pub(super) gave_up: Option<Instant>,
+    /// When it was last gone along with, and how often of late.
+    pub(super) followed: (Option<Instant>, u32),
     /// Where data goes twice, and since when.
     pub(super) duplicated: Option<(PathId, Instant)>,
     /// Last time packets went another way.
@@ -96,6 +101,8 @@ pub(super) struct Peer {
     pub(super) other_key: bool,
     /// Preshared keys it may use, best first.
     pub(super) pair_keys: PairKeys,
+    /// Of probes outside the tunnel, if there were any.
+    pub(super) seal: Option<Box<PairSeal>>,
 }
 
 impl Peer {
@@ -115,6 +122,8 @@ impl Peer {
             challenged: None,
             verified: None,
             refused_from: None,
+            gave_up: None,
+            followed: (None, 0),
             duplicated: None,
             switched: None,
             chosen: None,
@@ -133,6 +142,7 @@ impl Peer {
             assembly: Assembly::default(),
             removals: Exchange::default(),
             pair_keys: PairKeys::new(),
+            seal: None,
         }
     }
 
@@ -141,6 +151,17 @@ impl Peer {
             PeerKind::Member { id, .. } => Some(id),
             PeerKind::External => None,
         }
+    }
+
+    /// A member with our engine: it takes one initiation on several paths, and follows nobody.
+    pub(super) const fn is_userspace(&self) -> bool {
+        matches!(
+            self.kind,
+            PeerKind::Member {
+                userspace: true,
+                ..
+            }
+        )
     }
 
     /// The path in use.
@@ -221,13 +242,13 @@ impl Peer {
             self.switch(path, Why::First, scene);
         } else if self.kind == PeerKind::External {
             self.switch(path, Why::Followed, scene);
+        } else if scene.own.roams {
+            self.engine_went(path, scene);
         } else if is_new {
             // A NAT on the way may have another idea of the far end now.
             self.their_path = Some(path);
             self.challenge(path, scene);
             self.verify(scene);
-        } else if scene.own.roams {
-            self.come_back(scene);
         }
     }
 
@@ -295,13 +316,7 @@ impl Peer {
         if !paths.is_empty() && !scene.initiations.take(now, self.is_alive()) {
             return self.dial.put_off(now, scene.own.scale, scene.rng);
         }
-        let again = matches!(
-            self.kind,
-            PeerKind::Member {
-                userspace: true,
-                ..
-            }
-        );
+        let again = self.is_userspace();
         if let Some(copies) = self.dial.take_due(&paths, again, now, scene.rng) {
             scene.counters.initiations += 1;
             self.effort.begin(now);

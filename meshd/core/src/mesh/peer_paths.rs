@@ -69,7 +69,12 @@ impl Peer {
             .collect();
         order.sort_by_key(|path| {
             let held = path.facts.penalty.held_until(now).is_some();
-            (held || path.facts.refused.is_some(), !path.facts.is_good())
+            let works = self.lacks_a_session() && self.path() == Some(path.id);
+            (
+                !works,
+                held || path.facts.refused.is_some(),
+                !path.facts.is_good(),
+            )
         });
         let mut order: Vec<PathId> = order.into_iter().map(|path| path.id).collect();
         let fresh = |at: Instant| now.saturating_duration_since(at) < REFUSED_FRESH;

@@ -265,6 +265,8 @@ impl Mesh {
             initiations: &mut self.budgets.initiations,
             telling: &mut self.budgets.telling,
             counters: &mut self.counters,
+            candidate_probes: &mut self.candidate_probes,
+            private_key: &self.keys.wireguard,
             sources: &self.sources,
             envelopes: self.publisher.envelopes(),
             removals: &self.removals,

@@ -4,6 +4,7 @@
 
 mod asked;
 mod candidates;
+mod outside;
 mod pings;
 mod switching;
 
@@ -16,7 +17,7 @@ use super::peer::{Peer, PeerKind, Scene};
 use crate::data_plane::{EngineCommand, PathId};
 use crate::timing::{
     DOUBT_LIMIT, DUPLICATE_FOR, DUPLICATE_MISSES, HIGHER_KEY_WAITS, HUNT, HUNT_DOWN, LOST_AFTER,
-    PING_QUICK, PING_SLOW, PTO_CALM, RACE, RACE_GRACE, RACE_IN_USE, SIZE_CHECK_STALLED,
+    PING_QUICK, PING_SLOW, PTO_CALM, RACE, RACE_BLIND, RACE_IN_USE, SIZE_CHECK_STALLED,
     SUSPECT_AFTER, SUSPECT_MISSES_QUICK, SUSPECT_MISSES_SLOW,
 };
 
@@ -57,6 +58,10 @@ pub(super) struct Race {
     next_in_use: Option<Instant>,
     /// Another path answered; this one has until then.
     decide_at: Option<Instant>,
+    /// The number of the questions outside the tunnel on the path in use.
+    outside: Option<u64>,
+    /// It was answered.
+    is_reachable: bool,
     /// Nothing answered: when the session is suspected to be lost. None afterwards.
     lost_at: Option<Instant>,
 }
@@ -179,19 +184,7 @@ impl Peer {
         };
         self.duplicate(path, scene);
         race.lost_at = None;
-        let grace = self.paths.current().map_or(RACE_GRACE, |current| {
-            current.facts.rtt.timeout_within(RACE_GRACE).max(RACE_GRACE)
-        });
-        let hopeless = !self.is_alive()
-            || self.paths.current().is_none_or(|current| {
-                current.facts.refused.is_some() || !self.has_answered(current)
-            });
-        let until = if hopeless { now } else { now + grace };
-        race.decide_at = Some(race.decide_at.map_or(until, |at| at.min(until)));
-        self.phase = Phase::Race(race);
-        if hopeless {
-            self.recover(scene);
-        }
+        self.weigh(race, scene);
     }
 
     /// `current` has answered since packets go there.
@@ -238,6 +231,8 @@ impl Peer {
             next_all: now,
             next_in_use: Some(now),
             decide_at: None,
+            outside: None,
+            is_reachable: false,
             lost_at: Some(now + wait),
         });
         if self.state == PeerState::Up {
@@ -305,17 +300,28 @@ impl Peer {
 
     fn step_race(&mut self, mut race: Race, scene: &mut Scene<'_>) {
         let now = scene.now.instant;
+        let vetoed_until = race.since + RACE_BLIND;
         if race.decide_at.is_some_and(|at| at <= now) {
+            let is_vetoed = race.is_reachable && now < vetoed_until;
             if let Some(best) = self.paths.best_answered(race.since, self.their_path, now)
                 && self.paths.in_use() != Some(best)
+                && !is_vetoed
             {
-                self.switch(best, Why::Silent(race.doubted), scene);
+                let why = if scene.own.roams {
+                    Why::Reachable(race.doubted)
+                } else {
+                    Why::Silent(race.doubted)
+                };
+                self.switch(best, why, scene);
                 return;
             }
-            race.decide_at = None;
+            race.decide_at = is_vetoed.then_some(vetoed_until);
         }
         if race.lost_at.is_some_and(|at| at <= now) {
             race.lost_at = None;
+            if race.is_reachable {
+                self.give_up_session(scene);
+            }
             self.suspect_session(scene);
         }
         if let Some(current) = self.paths.current_facts() {
@@ -323,6 +329,7 @@ impl Peer {
         }
         if race.next_all <= now {
             self.probe_others(scene);
+            self.ask_in_use_outside(&mut race, scene);
             race.step += 1;
             race.next_all = RACE.get(race.step).map_or_else(
                 || now + if self.is_alive() { HUNT } else { HUNT_DOWN },
@@ -364,7 +371,8 @@ impl Peer {
 
     /// Data goes to `path` as well for a while.
     pub(super) fn duplicate(&mut self, path: PathId, scene: &mut Scene<'_>) {
-        if self.paths.in_use() == Some(path) {
+        // The kernel cannot.
+        if self.paths.in_use() == Some(path) || scene.own.roams {
             return;
         }
         let now = scene.now.instant;

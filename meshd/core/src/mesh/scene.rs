@@ -3,10 +3,11 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use mesh_proto::{ClusterId, Sequence, StateId, WgPublicKey};
+use mesh_proto::{ClusterId, Sequence, StateId, WgPrivateKey, WgPublicKey};
 use rand_chacha::ChaCha20Rng;
 
 use super::budget::Budget;
+use super::candidate_probes::CandidateProbes;
 use super::outbox::Outbox;
 use super::paths::Sources;
 use super::removals::RemovalList;
@@ -24,6 +25,9 @@ pub(super) struct Scene<'a> {
     /// Of bytes of the own envelope.
     pub(super) telling: &'a mut Budget,
     pub(super) counters: &'a mut RecoveryCounters,
+    pub(super) candidate_probes: &'a mut CandidateProbes,
+    /// The own WireGuard key.
+    pub(super) private_key: &'a WgPrivateKey,
     pub(super) sources: &'a Sources,
     /// The own envelope, encoded; one for each secret.
     pub(super) envelopes: &'a [(ClusterId, Vec<u8>)],

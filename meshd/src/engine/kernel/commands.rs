@@ -11,7 +11,7 @@ use meshd_core::timing::HIGHER_KEY_WAITS;
 use super::super::counters::count;
 use super::super::endpoint_gate::EndpointGate;
 use super::super::queue::Message;
-use super::peer::KernelPeer;
+use super::peer::{KernelPeer, RECENT};
 use super::probe_socket::HEADER_BYTES;
 use super::reading::PeerReading;
 use super::{KernelWorker, message};
@@ -19,8 +19,6 @@ use super::{KernelWorker, message};
 /// Between endpoints that are dialled one after the other: dialling the next forgets the handshake
 /// under way, so an answer must have had time to come.
 const DIAL_STEP: Duration = Duration::from_millis(300);
-/// A handshake so recent is not made again, and a peer heard so recently is left to finish its own.
-const RECENT: Duration = Duration::from_secs(1);
 
 impl KernelWorker {
     /// Carries out up to `limit` commands; false if told to stop.
@@ -55,6 +53,12 @@ impl KernelWorker {
             EngineCommand::ReplaceKey { former, spec } => self.replace_key(&former, *spec),
             EngineCommand::SetPrivateKey(key) => self.set_private_key(key),
             EngineCommand::Handshake { peer, copies } => self.handshake(now, &peer, &copies),
+            EngineCommand::SessionLost(key) => {
+                self.poll(now);
+                if let Some(peer) = self.peers.get_mut(&key) {
+                    peer.lost(now);
+                }
+            }
             EngineCommand::SetPath { peer, path } => {
                 self.set_path(&peer, path);
             }
@@ -63,10 +67,11 @@ impl KernelWorker {
             } => self.send(now, &peer, path, &packet),
             EngineCommand::SendDatagram { path, bytes } => {
                 let remote = path.remote;
-                // IPv4 leaves the address to the kernel.
-                let local = || self.path_to(remote).local.filter(|_| remote.is_ipv6());
+                // The checksum of IPv6 has to know it.
+                let routed = || self.path_to(remote).local.filter(|_| remote.is_ipv6());
+                let local = path.local.or_else(routed);
                 let sent = self.stun.as_ref();
-                let sent = sent.map(|stun| stun.send(remote, local(), &bytes));
+                let sent = sent.map(|stun| stun.send(remote, local, &bytes));
                 if !matches!(sent, Some(Ok(()))) {
                     count(&self.counters.drop_send_error);
                 }
@@ -264,7 +269,7 @@ impl KernelWorker {
         self.poll_unless_fresh(now);
         let mut due = BTreeMap::new();
         for (key, peer) in &mut self.peers {
-            if peer.last_receive.is_some_and(|at| now < at + RECENT) {
+            if peer.is_active(now) {
                 peer.copies.retain(|(at, _)| *at > now);
                 continue;
             }

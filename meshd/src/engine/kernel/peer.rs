@@ -12,6 +12,10 @@ use super::reading::PeerReading;
 const SESSION_LIFE: Duration = Duration::from_secs(180);
 /// A session that so long nothing came through may be gone at the other end.
 const DOUBT: Duration = Duration::from_secs(5);
+/// A session that something came through so recently is not lost, whatever the core thinks.
+const LIVELY: Duration = Duration::from_millis(300);
+/// A handshake so recent is not made again, and a peer heard so recently is left to finish its own.
+pub(super) const RECENT: Duration = Duration::from_secs(1);
 /// A ping so long without an answer, and packets may go another way to look for one; longer where answers
 /// take long.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -42,6 +46,8 @@ pub(super) struct KernelPeer {
     pub(super) dialled: bool,
     /// It came with the device; nobody has doubted its session yet.
     pub(super) adopted: bool,
+    /// The core says that the far end has no session any more.
+    is_lost: bool,
     /// The preshared key is another one since the last handshake.
     pub(super) other_secret: bool,
     hopped: Option<Instant>,
@@ -66,6 +72,7 @@ impl KernelPeer {
             silent_since: None,
             dialled: false,
             adopted: false,
+            is_lost: false,
             other_secret: false,
             hopped: None,
             asked: None,
@@ -104,6 +111,7 @@ impl KernelPeer {
     pub(super) fn heard(&mut self, now: Instant) {
         self.last_receive = Some(now);
         self.silent_since = None;
+        self.is_lost = false;
         self.hopped = None;
         self.asked = None;
         self.unanswered = 0;
@@ -156,11 +164,16 @@ impl KernelPeer {
         }
     }
 
+    /// The core says that the far end has no session any more. What came a moment ago says that it has.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.is_lost = self.last_receive.is_none_or(|at| now >= at + LIVELY);
+    }
+
     /// True if there is a session that works as far as one can tell: to begin a handshake would throw it away,
     /// with what is on its way. A peer that lost its end begins one itself.
     pub(super) fn is_worth_keeping(&self, now: Instant) -> bool {
         let heard = self.last_receive.is_some_and(|at| now < at + DOUBT);
-        heard && self.has_session(now) && !self.other_secret
+        heard && self.has_session(now) && !self.other_secret && !self.is_lost
     }
 
     /// Its sessions are gone, and the kernel counts from zero.
@@ -169,6 +182,11 @@ impl KernelPeer {
         self.last_handshake = None;
         self.silent_since = None;
         self.other_secret = false;
+    }
+
+    /// True if it may be about to finish a handshake of its own.
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        !self.is_lost && self.last_receive.is_some_and(|at| now < at + RECENT)
     }
 
     pub(super) const fn state(&self) -> SessionState {
@@ -236,6 +254,12 @@ mod tests {
         assert!(peer.is_worth_keeping(at(14)));
         assert!(!peer.is_worth_keeping(at(15)), "silent for long");
         peer.heard(at(16));
+        peer.lost(at(16));
+        assert!(peer.is_worth_keeping(at(16)), "something just came");
+        peer.lost(at(17));
+        assert!(!peer.is_worth_keeping(at(17)), "lost at the other end");
+        peer.heard(at(17));
+        assert!(peer.is_worth_keeping(at(17)), "it was not");
         peer.other_secret = true;
         assert!(!peer.is_worth_keeping(at(16)), "made of another secret");
         peer.added_again();

@@ -2,12 +2,14 @@
 //! form of STUN, by a packet filter. They need `CAP_NET_RAW`; without it the node has no reflexive candidates of
 //! its own, and asks other paths inside the tunnel.
 
-use std::io::{self, Read as _};
+use std::io::{self, IoSlice, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use meshd_core::data_plane::PathId;
-use nix::sys::socket::{SockaddrIn6, recvfrom, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, SockaddrIn, SockaddrIn6, recvfrom, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// The magic cookie of RFC 8489.
@@ -47,10 +49,7 @@ impl StunSocket {
         // The port is no address of a raw socket.
         match (to, local) {
             // Without a checksum, which IPv4 permits (RFC 768).
-            (SocketAddr::V4(to), _) => self
-                .v4
-                .send_to(&packet, &SocketAddrV4::new(*to.ip(), 0).into())
-                .map(|_| ()),
+            (SocketAddr::V4(to), local) => self.send_v4(*to.ip(), local, &packet),
             (SocketAddr::V6(to), Some(IpAddr::V6(local))) => {
                 let sum = checksum(local, *to.ip(), &packet);
                 packet[6..UDP_HEADER_BYTES].copy_from_slice(&sum.to_be_bytes());
@@ -62,21 +61,39 @@ impl StunSocket {
         }
     }
 
-    /// The next datagram, the address it came to if that is known, and where from. Without bytes if it was not
-    /// what the filter should let through.
-    pub(super) fn receive(&self) -> Option<(PathId, Vec<u8>)> {
-        let nothing = || {
-            let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-            (PathId::to(nowhere), Vec::new())
+    fn send_v4(&self, to: Ipv4Addr, local: Option<IpAddr>, packet: &[u8]) -> io::Result<()> {
+        let Some(IpAddr::V4(local)) = local else {
+            let to = SocketAddrV4::new(to, 0).into();
+            return self.v4.send_to(packet, &to).map(|_| ());
         };
+        let from = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr {
+                s_addr: u32::from_ne_bytes(local.octets()),
+            },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+        let parts = [IoSlice::new(packet)];
+        let control = [ControlMessage::Ipv4PacketInfo(&from)];
+        let socket = self.v4.as_raw_fd();
+        sendmsg(socket, &parts, &control, MsgFlags::empty(), Some(&to))?;
+        Ok(())
+    }
+
+    /// The next datagram over IPv4 and its path; none inside if it was not what the filter should let through.
+    pub(super) fn receive_v4(&self) -> Option<Option<(PathId, Vec<u8>)>> {
         let mut buffer = [0; MAX_BYTES];
-        if let Ok(length) = (&self.v4).read(&mut buffer) {
-            return Some(decode_v4(&buffer[..length]).unwrap_or_else(nothing));
-        }
+        let length = (&self.v4).read(&mut buffer).ok()?;
+        Some(decode_v4(&buffer[..length]))
+    }
+
+    /// The same over IPv6, which does not tell the address that it came to.
+    pub(super) fn receive_v6(&self) -> Option<Option<(PathId, Vec<u8>)>> {
+        let mut buffer = [0; MAX_BYTES];
         let socket = self.v6.as_ref()?.as_raw_fd();
         let (length, from) = recvfrom::<SockaddrIn6>(socket, &mut buffer).ok()?;
-        let decoded = from.and_then(|from| decode_v6(from.into(), &buffer[..length]));
-        Some(decoded.unwrap_or_else(nothing))
+        Some(from.and_then(|from| decode_v6(from.into(), &buffer[..length])))
     }
 
     /// All sockets, to be waited for.
@@ -253,7 +270,8 @@ mod tests {
             far.send_to(&bytes, from).unwrap();
             let start = std::time::Instant::now();
             let (path, got) = loop {
-                if let Some(got) = sockets.receive() {
+                let got = sockets.receive_v4().or_else(|| sockets.receive_v6());
+                if let Some(got) = got.flatten() {
                     break got;
                 }
                 assert!(start.elapsed().as_secs() < 10, "nothing came over {local}");

@@ -71,6 +71,8 @@ impl Worker {
                 };
                 self.wire.send_datagram(now, route, &bytes);
             }
+            // A handshake leaves the session that there is in place anyway.
+            EngineCommand::SessionLost(_) => {}
             EngineCommand::SetSources(sources) => self.wire.set_sources(sources),
             EngineCommand::ReadSessions => {
                 let states = self.peers.sorted().map(Peer::state).collect();

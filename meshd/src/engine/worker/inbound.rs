@@ -12,6 +12,7 @@ use meshd_core::data_plane::EngineEvent;
 
 use super::outbound::flush_queue;
 use super::{RECEIVES, Worker};
+use crate::engine::MAX_FOREIGN_BYTES;
 use crate::engine::allowed_ips::Slot;
 use crate::engine::counters::{EngineCounters, count};
 use crate::engine::packet::InnerHeader;
@@ -20,8 +21,6 @@ use crate::engine::segment_size::clamp_segment_size;
 use crate::engine::sessions::slot_of;
 use crate::engine::sockets::UdpFamily;
 
-/// Largest foreign datagram worth handing over: no STUN or mesh message is larger.
-const MAX_FOREIGN_BYTES: usize = 2048;
 /// Counters from here on are never used (the WireGuard paper, section 6.1).
 const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 /// Room for a cookie reply.

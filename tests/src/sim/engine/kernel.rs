@@ -1,10 +1,11 @@
 //! What meshd knows of a kernel peer: what it reads of the device every now and then. And how it looks
-//! for another way there: the kernel sends by one endpoint a peer, so a probe of another path takes all
-//! packets with it, which is done only when nothing comes back on the one in use. Follows the kernel
-//! backend of `meshd`, which has no probes outside the tunnel and begins handshakes by removing and adding a peer.
+//! for another way there when none answered outside the tunnel: the kernel sends by one endpoint a peer, so a
+//! probe of another path takes all packets with it, which is done only when nothing comes back on the one in use.
+//! Follows the kernel backend of `meshd`, which begins handshakes by removing and adding a peer.
 
 use std::time::{Duration, Instant};
 
+use mesh_proto::WgPublicKey;
 use meshd_core::data_plane::{EngineEvent, HandshakeCopy, PathId};
 
 use super::peer::Peer;
@@ -27,6 +28,8 @@ const DIAL_STEP: Duration = Duration::from_millis(300);
 const RECENT: Duration = Duration::from_secs(1);
 /// A session that so long nothing came through may be gone at the other end.
 const DOUBT: Duration = Duration::from_secs(5);
+/// A session that something came through so recently is not lost, whatever the core thinks.
+const LIVELY: Duration = Duration::from_millis(300);
 /// Of two ends that begin, the one with the higher key waits.
 const HIGHER_KEY_WAITS: Duration = Duration::from_millis(250);
 /// Most that the kernel's own initiations come later than [`REKEY_TIMEOUT`](super::peer::REKEY_TIMEOUT).
@@ -59,6 +62,8 @@ pub(super) struct Watch {
     hopped: Option<Instant>,
     /// The first ping that nothing came after.
     asked: Option<Instant>,
+    /// The core says that the far end has no session any more.
+    pub(super) is_lost: bool,
     /// About the longest round trip of late.
     trip: Duration,
 }
@@ -67,6 +72,7 @@ impl Watch {
     /// Something authenticated came.
     pub(super) fn heard(&mut self) {
         (self.silent, self.hopped, self.asked) = (None, None, None);
+        self.is_lost = false;
     }
 
     /// A ping goes out.
@@ -137,6 +143,13 @@ impl Engine {
         hops
     }
 
+    pub(super) fn session_lost(&mut self, key: &WgPublicKey, now: Instant) {
+        let slot = self.slots.get(key).copied();
+        if let Some(peer) = slot.and_then(|slot| self.peer_mut(slot)) {
+            peer.watch.is_lost = peer.last_receive.is_none_or(|at| now >= at + LIVELY);
+        }
+    }
+
     /// Dials one endpoint after the other, unless there is a session that is worth keeping: to begin a handshake
     /// throws it away.
     pub(super) fn kernel_handshake(&mut self, slot: Slot, copies: &[HandshakeCopy], tick: Tick) {
@@ -155,7 +168,10 @@ impl Engine {
                 initiator: false,
             });
         }
-        if peer.has_session(now) && peer.last_receive.is_some_and(|at| now < at + DOUBT) {
+        if !peer.watch.is_lost
+            && peer.has_session(now)
+            && peer.last_receive.is_some_and(|at| now < at + DOUBT)
+        {
             return;
         }
         let mut at = if own < key {
@@ -183,9 +199,8 @@ impl Engine {
         let Some((_, path)) = due.last() else {
             return;
         };
-        if peer.last_receive.is_some_and(|at| tick.now < at + RECENT)
-            || !peer.allows(path.remote.ip())
-        {
+        let is_recent = peer.last_receive.is_some_and(|at| tick.now < at + RECENT);
+        if (is_recent && !peer.watch.is_lost) || !peer.allows(path.remote.ip()) {
             return;
         }
         peer.path = Some(path);

@@ -1,4 +1,4 @@
-//! Pings and answers: what goes out inside the tunnel, on which path, and what it says.
+//! Pings and answers: what goes out on which path, and what it says.
 
 use std::time::{Duration, Instant};
 
@@ -104,8 +104,14 @@ impl Peer {
             please_use: in_use && self.announce.started.is_some(),
             suspect: !in_use && self.is_racing(),
         };
+        let outside = self.asks_outside(path, scene);
         let id = self.paths.ping(&path, now);
-        self.send_probe(ProbeKind::Ping, id, flags, path, scene);
+        if outside {
+            let id = scene.candidate_probes.masked(id);
+            self.send_candidate_probe(ProbeKind::Ping, (id, flags), path, scene);
+        } else {
+            self.send_probe(ProbeKind::Ping, id, flags, path, scene);
+        }
         true
     }
 

@@ -1,14 +1,15 @@
 //! Switching: packets go another way from now on. Says why, tells the far end, and remembers what failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mesh_proto::control::PeerState;
 
-use super::{Announce, Phase};
+use super::{Announce, Phase, Race};
 use crate::data_plane::{EngineCommand, PathId};
 use crate::event::Level;
 use crate::mesh::paths::{Gain, Update};
 use crate::mesh::peer::{Peer, PeerKind, Scene};
+use crate::timing::{FOLLOW_DOUBLINGS, FOLLOW_FORGET, FOLLOW_GAP, RACE_GRACE, RACE_GRACE_ROAMING};
 
 /// Why packets go another way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(in crate::mesh) enum Why {
     First,
     /// It answered, the one in use did not since then.
     Silent(Instant),
+    /// The same, but the answer came outside the tunnel.
+    Reachable(Instant),
     /// It answered while nothing else did.
     Answered,
     /// A handshake came by it.
@@ -38,7 +41,7 @@ impl Why {
     const fn is_failure(&self) -> bool {
         matches!(
             self,
-            Self::Silent(_) | Self::Answered | Self::Asked | Self::Refused(_)
+            Self::Silent(_) | Self::Reachable(_) | Self::Answered | Self::Asked | Self::Refused(_)
         )
     }
 
@@ -46,19 +49,26 @@ impl Why {
     const fn is_told(&self) -> bool {
         matches!(
             self,
-            Self::Silent(_) | Self::Answered | Self::Refused(_) | Self::LocalChange
+            Self::Silent(_)
+                | Self::Reachable(_)
+                | Self::Answered
+                | Self::Refused(_)
+                | Self::LocalChange
         )
     }
 
     /// The new path has just answered.
     const fn is_proven(&self) -> bool {
-        !matches!(self, Self::Refused(_) | Self::LocalChange | Self::Followed)
+        !matches!(
+            self,
+            Self::Reachable(_) | Self::Refused(_) | Self::LocalChange | Self::Followed
+        )
     }
 
     fn words(&self, now: Instant) -> String {
         match self {
             Self::First => "first path".to_owned(),
-            Self::Silent(since) => {
+            Self::Silent(since) | Self::Reachable(since) => {
                 let silent = now.saturating_duration_since(*since).as_millis();
                 format!("no answer for {silent} ms, the other path answered")
             }
@@ -76,9 +86,26 @@ impl Why {
 }
 
 impl Peer {
-    /// The engine followed a packet to another known path, as the kernel does for every probe of the far end.
+    /// The engine went where an authenticated packet came from, as the kernel does. The far end looks at other paths
+    /// outside the tunnel, so that is where its packets go now: through a NAT perhaps, which lets nothing else back.
+    /// Not every time, for it may send on two paths for a while; and two kernels that followed each other in the same
+    /// moment would change places for ever.
+    pub(in crate::mesh) fn engine_went(&mut self, path: PathId, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        let (last, times) = self.followed;
+        let rested = |gap: Duration| last.is_none_or(|at| now >= at + gap);
+        let doublings = times.min(FOLLOW_DOUBLINGS) + u32::from(scene.own.key > self.key);
+        if rested(FOLLOW_GAP * (1 << doublings)) {
+            let times = if rested(FOLLOW_FORGET) { 0 } else { times + 1 };
+            self.followed = (Some(now), times);
+            self.follow(path, scene);
+        } else {
+            self.come_back(scene);
+        }
+    }
+
     /// While the path in use is well, packets stay there: what was asked there would not be sent, and missed.
-    pub(in crate::mesh) fn come_back(&self, scene: &mut Scene<'_>) {
+    fn come_back(&self, scene: &mut Scene<'_>) {
         let well = matches!(self.phase, Phase::Calm);
         let current = self.paths.current().filter(|path| path.facts.is_good());
         if let Some(path) = current.filter(|_| well && self.is_alive()) {
@@ -86,6 +113,44 @@ impl Peer {
                 peer: self.key,
                 path: path.id,
             });
+        }
+    }
+
+    fn follow(&mut self, path: PathId, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        if self.paths.in_use() == Some(path) {
+            return;
+        }
+        self.their_path = Some(path);
+        self.chosen = Some((now, Why::Followed.words(now)));
+        self.switched = Some(now);
+        self.use_path(path, scene);
+        // Whether it works in this direction too is seen soon.
+        self.phase = Phase::Calm;
+        self.ping_at(now);
+    }
+
+    /// Another path answered in the race: sets when it is decided, which is at once where nothing speaks for the
+    /// one in use.
+    pub(super) fn weigh(&mut self, mut race: Race, scene: &mut Scene<'_>) {
+        let now = scene.now.instant;
+        let least = if scene.own.roams {
+            RACE_GRACE_ROAMING
+        } else {
+            RACE_GRACE
+        };
+        let grace = self.paths.current().map_or(least, |current| {
+            current.facts.rtt.timeout_within(least).max(least)
+        });
+        let hopeless = !self.is_alive()
+            || self.paths.current().is_none_or(|current| {
+                current.facts.refused.is_some() || !self.has_answered(current)
+            });
+        let until = if hopeless { now } else { now + grace };
+        race.decide_at = Some(race.decide_at.map_or(until, |at| at.min(until)));
+        self.phase = Phase::Race(race);
+        if hopeless {
+            self.recover(scene);
         }
     }
 
@@ -211,7 +276,7 @@ impl Peer {
 fn count(why: &Why, now: Instant, scene: &mut Scene<'_>) {
     let counters = &mut *scene.counters;
     match why {
-        Why::Silent(since) => {
+        Why::Silent(since) | Why::Reachable(since) => {
             counters.switches_silent += 1;
             counters.silence(now.saturating_duration_since(*since));
         }

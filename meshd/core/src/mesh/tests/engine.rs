@@ -54,6 +54,12 @@ pub(super) struct FakeEngine {
     /// Initiations commanded so far, with their time.
     pub(super) initiations: Vec<(Instant, WgPublicKey)>,
     pub(super) refused: u32,
+    /// Sessions that were given up.
+    pub(super) given_up: Vec<WgPublicKey>,
+    /// Packets of the core commanded on another path than the one in use.
+    pub(super) strayed: u32,
+    /// Datagrams commanded so far.
+    pub(super) datagrams: Vec<(PathId, Vec<u8>)>,
     /// Limits on the size of packets that were commanded.
     pub(super) path_mtus: BTreeMap<WgPublicKey, Option<u16>>,
 }
@@ -68,6 +74,9 @@ impl FakeEngine {
             next_id: u64::from_le_bytes(key.0[..8].try_into().unwrap()) >> 16,
             initiations: Vec::new(),
             refused: 0,
+            given_up: Vec::new(),
+            strayed: 0,
+            datagrams: Vec::new(),
             path_mtus: BTreeMap::new(),
         }
     }
@@ -147,24 +156,29 @@ impl FakeEngine {
             }
             EngineCommand::Send {
                 peer, path, packet, ..
-            } => {
-                let known = &self.peers[&peer];
-                let to = path.or(known.path);
-                if let (Some(session), Some(to)) = (known.sessions.back(), to) {
-                    let data = Packet::Data {
-                        session: *session,
-                        bytes: packet,
-                    };
-                    out.push((Duration::ZERO, to, data));
-                }
-            }
+            } => out.extend(self.send(peer, path, packet)),
             EngineCommand::SendDatagram { path, bytes } => {
+                self.datagrams.push((path, bytes.clone()));
                 out.push((Duration::ZERO, path, Packet::Datagram(bytes)));
             }
             EngineCommand::SetSources(_) => {}
+            EngineCommand::SessionLost(key) => self.given_up.push(key),
             EngineCommand::ReadSessions => events.push(self.sessions()),
         }
         (out, events)
+    }
+
+    fn send(
+        &mut self,
+        peer: WgPublicKey,
+        path: Option<PathId>,
+        bytes: Vec<u8>,
+    ) -> Option<Outgoing> {
+        let known = &self.peers[&peer];
+        let to = path.or(known.path);
+        self.strayed += u32::from(known.path.is_some() && to != known.path);
+        let session = *known.sessions.back()?;
+        Some((Duration::ZERO, to?, Packet::Data { session, bytes }))
     }
 
     pub(super) fn receive(

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use mesh_proto::control::PeerState;
+use mesh_proto::record::BackendKind;
 
 use super::node::settings;
 use super::world::World;
@@ -12,6 +13,7 @@ use crate::Input;
 
 mod loss;
 mod nat;
+mod outside;
 mod restarts;
 mod roaming;
 
@@ -19,11 +21,17 @@ const OPEN: (bool, bool) = (true, true);
 
 /// Two nodes, up, with streams in both directions.
 fn dual_homed() -> World {
+    dual_homed_on([BackendKind::Userspace; 2])
+}
+
+fn dual_homed_on(backends: [BackendKind; 2]) -> World {
     let mut world = World::empty();
     world.latency = Duration::from_millis(1);
     world.lans = Some([OPEN; 2]);
-    for (index, name) in ["a", "b"].into_iter().enumerate() {
-        world.add(settings(name, None));
+    for (index, (name, backend)) in ["a", "b"].into_iter().zip(backends).enumerate() {
+        let mut settings = settings(name, None);
+        settings.wireguard.backend = backend;
+        world.add(settings);
         let second = Ipv4Addr::new(10, 1, index as u8 + 1, 1);
         world.nodes[index].second = Some(second.into());
         let links = world.nodes[index].links();

@@ -55,6 +55,8 @@ pub(super) struct World {
     pub(super) loss: u32,
     /// Envelopes in tunnels get lost, as with a far end that does not know them.
     pub(super) deaf: bool,
+    /// Probes outside the tunnel get lost.
+    pub(super) outside_lost: bool,
     /// Larger inner packets vanish, bytes.
     pub(super) largest: usize,
     pub(super) latency: Duration,
@@ -95,6 +97,7 @@ impl World {
             cut_from: None,
             loss: 0,
             deaf: false,
+            outside_lost: false,
             largest: usize::MAX,
             latency: LATENCY,
             lans: None,

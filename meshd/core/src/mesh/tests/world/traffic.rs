@@ -1,5 +1,7 @@
 //! Traffic: packets between the nodes of a world, through its networks, NATs, cuts and losses.
 
+use mesh_proto::candidate_probe::is_candidate_probe;
+
 use super::*;
 
 impl World {
@@ -11,6 +13,8 @@ impl World {
                 .lans
                 .is_some_and(|lans| !passes(lans, from.ip(), to.ip()));
         let vanishes = matches!(&packet, Packet::Data { bytes, .. } if bytes.len() > self.largest);
+        let vanishes = vanishes
+            || matches!(&packet, Packet::Datagram(bytes) if self.outside_lost && is_candidate_probe(bytes));
         if cut || lost || vanishes || self.cut_from == Some(from.ip()) {
             return;
         }
