@@ -118,9 +118,13 @@ impl Peer {
 
     fn follow(&mut self, path: PathId, scene: &mut Scene<'_>) {
         let now = scene.now.instant;
-        if self.paths.in_use() == Some(path) {
+        let Some(old) = self.paths.in_use().filter(|old| *old != path) else {
             return;
-        }
+        };
+        let message = format!("path {old} -> {path}: packet received there");
+        scene
+            .out
+            .peer_event("path_followed", Level::Info, &self.label, message);
         self.their_path = Some(path);
         self.chosen = Some((now, Why::Followed.words(now)));
         self.switched = Some(now);

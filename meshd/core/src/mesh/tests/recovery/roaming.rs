@@ -45,6 +45,7 @@ fn a_kernel_goes_along_with_the_far_end_within_bounds() {
             moved += u32::from(now[1] != before);
         }
         assert!((1..=8).contains(&moved), "{moved}");
+        assert_eq!(world.saw(0, "path_followed"), 1 + moved as usize);
         assert_eq!(world.state(0, 1), Some(PeerState::Up));
     }
 }
