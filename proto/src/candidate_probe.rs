@@ -20,7 +20,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::key::{PresharedKey, WgPrivateKey, WgPublicKey};
 use crate::probe::PROBE_BYTES;
-use crate::stun::is_stun;
+use crate::stun::MAGIC_COOKIE;
 
 /// Length of the datagram.
 pub const CANDIDATE_PROBE_BYTES: usize = HEADER_BYTES + VALUE_BYTES;
@@ -28,7 +28,6 @@ pub const CANDIDATE_PROBE_BYTES: usize = HEADER_BYTES + VALUE_BYTES;
 pub const CANDIDATE_PROBE_RANDOM: usize = TRANSACTION_BYTES + NONCE_BYTES;
 
 const BINDING_INDICATION: [u8; 2] = [0x00, 0x11];
-const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// Receivers that do not know it skip it (RFC 8489 section 14).
 const ATTRIBUTE: [u8; 2] = [0xc5, 0x6d];
 const TRANSACTION_BYTES: usize = 12;
@@ -144,18 +143,12 @@ impl std::fmt::Debug for CandidateProbeKeys {
     }
 }
 
-/// True if a datagram on the WireGuard port may be one.
-#[must_use]
-pub fn is_candidate_probe(datagram: &[u8]) -> bool {
-    is_stun(datagram) && CandidateTag::read(datagram).is_some()
-}
-
 fn header(transaction: [u8; TRANSACTION_BYTES]) -> [u8; HEADER_BYTES] {
     let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes();
     let mut out = [0; HEADER_BYTES];
     out[..2].copy_from_slice(&BINDING_INDICATION);
     out[2..4].copy_from_slice(&length(ATTRIBUTE_HEADER_BYTES + VALUE_BYTES));
-    out[4..8].copy_from_slice(&MAGIC_COOKIE);
+    out[4..8].copy_from_slice(&MAGIC_COOKIE.to_be_bytes());
     out[8..20].copy_from_slice(&transaction);
     out[20..22].copy_from_slice(&ATTRIBUTE);
     out[22..].copy_from_slice(&length(VALUE_BYTES));
@@ -217,11 +210,11 @@ mod tests {
     fn for_others_it_is_stun_that_asks_for_nothing() {
         let [(_, of_a), _] = pair();
         let datagram = of_a.seal(&[7; PROBE_BYTES], [9; CANDIDATE_PROBE_RANDOM]);
-        assert!(is_stun(&datagram) && is_candidate_probe(&datagram));
+        assert!(stun::is_stun(&datagram) && CandidateTag::read(&datagram).is_some());
         assert_eq!(stun::decode_request(&datagram), None);
         assert_eq!(stun::decode_response(&datagram), None);
         let request = stun::encode_request(stun::TransactionId([1; 12]));
-        assert!(!is_candidate_probe(&request));
+        assert_eq!(CandidateTag::read(&request), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Length of a Binding request without attributes.
 pub const REQUEST_BYTES: usize = 20;
 
-const MAGIC_COOKIE: u32 = 0x2112_a442;
+/// The cookie of every message (RFC 8489 section 5).
+pub const MAGIC_COOKIE: u32 = 0x2112_a442;
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;

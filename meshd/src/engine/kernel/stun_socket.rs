@@ -6,14 +6,13 @@ use std::io::{self, IoSlice, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
+use mesh_proto::stun::MAGIC_COOKIE;
 use meshd_core::data_plane::PathId;
 use nix::sys::socket::{
     ControlMessage, MsgFlags, SockaddrIn, SockaddrIn6, recvfrom, sendmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-/// The magic cookie of RFC 8489.
-const COOKIE: u32 = 0x2112_a442;
 /// Answers are shorter.
 const MAX_BYTES: usize = 2048;
 const UDP_HEADER_BYTES: usize = 8;
@@ -182,7 +181,7 @@ fn filter_v4(port: u16) -> [SockFilter; 7] {
         SockFilter::new(load_half | INDIRECT, 0, 0, 2),
         SockFilter::new(equals, 0, 3, u32::from(port)),
         SockFilter::new(load_word | INDIRECT, 0, 0, 12),
-        SockFilter::new(equals, 0, 1, COOKIE),
+        SockFilter::new(equals, 0, 1, MAGIC_COOKIE),
         SockFilter::new(give, 0, 0, u32::MAX),
         SockFilter::new(give, 0, 0, 0),
     ]
@@ -195,7 +194,7 @@ fn filter_v6(port: u16) -> [SockFilter; 6] {
         SockFilter::new(load_half | ABSOLUTE, 0, 0, 2),
         SockFilter::new(equals, 0, 3, u32::from(port)),
         SockFilter::new(load_word | ABSOLUTE, 0, 0, 12),
-        SockFilter::new(equals, 0, 1, COOKIE),
+        SockFilter::new(equals, 0, 1, MAGIC_COOKIE),
         SockFilter::new(give, 0, 0, u32::MAX),
         SockFilter::new(give, 0, 0, 0),
     ]
@@ -256,7 +255,7 @@ mod tests {
             let port = near.local_addr().unwrap().port();
             let sockets = StunSocket::open(port, 0).unwrap_or_else(|_| panic!("{sockets:?}"));
             let mut bytes = vec![0, 1, 0, 0];
-            bytes.extend_from_slice(&COOKIE.to_be_bytes());
+            bytes.extend_from_slice(&MAGIC_COOKIE.to_be_bytes());
             bytes.extend_from_slice(&[7; 12]);
             let to = far.local_addr().unwrap();
             sockets.send(to, Some(local), &bytes).unwrap();

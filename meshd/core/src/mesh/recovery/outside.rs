@@ -29,25 +29,16 @@ impl Peer {
         }
     }
 
-    /// Sends a question or an answer; `id` as it is on the wire.
+    /// Sends a question or an answer; the number as it is on the wire.
     pub(in crate::mesh) fn send_candidate_probe(
         &mut self,
         kind: ProbeKind,
-        (id, flags): (u64, ProbeFlags),
+        says: (u64, ProbeFlags),
         path: PathId,
         scene: &mut Scene<'_>,
     ) {
-        let PeerKind::Member { held, .. } = self.kind else {
+        let Some(probe) = self.saying(kind, says, &scene.own) else {
             return;
-        };
-        let probe = Probe {
-            kind,
-            path: 0,
-            id,
-            state: scene.own.state,
-            own_sequence: scene.own.sequence,
-            held_sequence: held,
-            flags,
         };
         // The kernel chooses where data leaves from, so also where it asks; it answers from where it was asked.
         let chosen = kind == ProbeKind::Ping && scene.own.roams;

@@ -115,6 +115,27 @@ impl Peer {
         true
     }
 
+    /// A probe to this peer, whichever way it goes; none to an external one.
+    pub(in crate::mesh) fn saying(
+        &self,
+        kind: ProbeKind,
+        (id, flags): (u64, ProbeFlags),
+        own: &OwnFacts,
+    ) -> Option<Probe> {
+        let PeerKind::Member { held, .. } = self.kind else {
+            return None;
+        };
+        Some(Probe {
+            kind,
+            path: 0,
+            id,
+            state: own.state,
+            own_sequence: own.sequence,
+            held_sequence: held,
+            flags,
+        })
+    }
+
     pub(in crate::mesh) fn send_probe(
         &self,
         kind: ProbeKind,
@@ -134,20 +155,11 @@ impl Peer {
         path: PathId,
         scene: &mut Scene<'_>,
     ) {
-        let PeerKind::Member {
-            mesh_address, held, ..
-        } = self.kind
-        else {
+        let PeerKind::Member { mesh_address, .. } = self.kind else {
             return;
         };
-        let probe = Probe {
-            kind,
-            path: 0,
-            id,
-            state: scene.own.state,
-            own_sequence: scene.own.sequence,
-            held_sequence: held,
-            flags,
+        let Some(probe) = self.saying(kind, (id, flags), &scene.own) else {
+            return;
         };
         scene.out.engine(EngineCommand::Send {
             peer: self.key,

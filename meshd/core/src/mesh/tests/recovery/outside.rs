@@ -1,7 +1,7 @@
 //! Candidate probes: nodes whose engine goes where packets come from look at other paths outside the tunnel,
 //! and change over to one without a handshake.
 
-use mesh_proto::candidate_probe::is_candidate_probe;
+use mesh_proto::candidate_probe::CandidateTag;
 
 use super::*;
 use crate::data_plane::{EngineEvent, PathId};
@@ -24,7 +24,7 @@ fn forget(world: &mut World) {
 
 fn asked_outside(world: &World, node: usize) -> Vec<(PathId, Vec<u8>)> {
     let sent = world.nodes[node].engine.datagrams.iter();
-    sent.filter(|(_, bytes)| is_candidate_probe(bytes))
+    sent.filter(|(_, bytes)| CandidateTag::read(bytes).is_some())
         .cloned()
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Traffic: packets between the nodes of a world, through its networks, NATs, cuts and losses.
 
-use mesh_proto::candidate_probe::is_candidate_probe;
+use mesh_proto::candidate_probe::CandidateTag;
 
 use super::*;
 
@@ -14,7 +14,7 @@ impl World {
                 .is_some_and(|lans| !passes(lans, from.ip(), to.ip()));
         let vanishes = matches!(&packet, Packet::Data { bytes, .. } if bytes.len() > self.largest);
         let vanishes = vanishes
-            || matches!(&packet, Packet::Datagram(bytes) if self.outside_lost && is_candidate_probe(bytes));
+            || matches!(&packet, Packet::Datagram(bytes) if self.outside_lost && CandidateTag::read(bytes).is_some());
         if cut || lost || vanishes || self.cut_from == Some(from.ip()) {
             return;
         }
